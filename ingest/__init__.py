@@ -1,0 +1,61 @@
+"""Folders of documents and videos in, one validated JSON record per document out, with a vision model.
+
+    record = ingest.extract("invoice.pdf", recipe="invoices", local=True)
+    for record in ingest.run(["inbox/"], schema=Invoice, output="out"):
+        ...
+
+Heavy dependencies are imported on first use.
+"""
+
+from ingest.api import configure, extract, extract_async, plan, run, run_to_folder, stream
+from ingest.config import AskingSettings, Config, Endpoint, PlanningSettings, ReadingSettings, Recipe
+from ingest.errors import (
+    ConfigError,
+    IngestError,
+    LedgerError,
+    ModelError,
+    OutputError,
+    ReplyError,
+    SourceError,
+)
+from ingest.profile import Profile, load_profile, profile_names
+from ingest.recipes import load_recipe, recipe_from_schema, recipe_names
+from ingest.record import Evidence, Plan, Record, RunSummary
+from ingest.types import Event, Observer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AskingSettings",
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "Event",
+    "Evidence",
+    "IngestError",
+    "LedgerError",
+    "ModelError",
+    "Observer",
+    "OutputError",
+    "Plan",
+    "PlanningSettings",
+    "Profile",
+    "ReadingSettings",
+    "Recipe",
+    "Record",
+    "ReplyError",
+    "RunSummary",
+    "SourceError",
+    "configure",
+    "extract",
+    "extract_async",
+    "load_profile",
+    "load_recipe",
+    "plan",
+    "profile_names",
+    "recipe_from_schema",
+    "recipe_names",
+    "run",
+    "run_to_folder",
+    "stream",
+]

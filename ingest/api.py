@@ -1,0 +1,310 @@
+"""The front door's functions: what `ingest` offers to programs.
+
+Each has one way to be told everything, a `Config` made by `configure`, and short arguments for what most calls
+need. The synchronous functions run their own event loop in a thread of its own, so a notebook's running loop is no
+obstacle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+
+from pydantic import BaseModel, ValidationError
+
+from ingest.config import Config, resolve_endpoint
+from ingest.errors import ConfigError
+from ingest.profile import load_profile
+from ingest.recipes import build_config, load_recipe, recipe_from_schema
+from ingest.record import Plan, ProblemInfo, Record, RunSummary
+from ingest.types import JsonObject, Observer
+
+_M = TypeVar("_M", bound=BaseModel)
+_T = TypeVar("_T")
+
+PathLike = str | Path
+
+
+def configure(
+    *,
+    schema: JsonObject | type[BaseModel] | PathLike | None = None,
+    recipe: PathLike | None = None,
+    instructions: str = "",
+    output: PathLike | None = None,
+    local: bool = False,
+    profile: str | None = None,
+    base_url: str | None = None,
+    protocol: Literal["chat", "responses", "messages"] = "chat",
+    api_key: str | None = None,
+    jobs: int | None = None,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
+) -> Config:
+    """Settings of a run from what a caller has at hand.
+
+    Give either `schema` (a JSON Schema, the path of one, a pydantic class, or `package.module:Class`) or `recipe` (a
+    name or a folder). `local` answers with the embedded engine and needs no key; otherwise the key comes from
+    `api_key` or the environment. `settings` overrides single values by section: `{"reading": {"pages": "image"}}`.
+
+    Raises ConfigError when something is missing or out of range.
+    """
+    if (schema is None) == (recipe is None):
+        raise ConfigError("give either a schema or a recipe")
+    chosen = load_recipe(recipe) if recipe is not None else recipe_from_schema(schema, instructions)
+    if recipe is not None and instructions:
+        chosen = chosen.model_copy(update={"instructions": f"{chosen.instructions}\n\n{instructions}".strip()})
+    model = load_profile(profile or ("local" if local else "seed-2-0-pro"))
+    endpoint = resolve_endpoint(model, local=local, base_url=base_url, protocol=protocol, api_key=api_key)
+    folder = None if output is None else Path(output)
+    return build_config(chosen, model, endpoint, output=folder, jobs=jobs, overrides=settings)
+
+
+@overload
+def extract(
+    path: PathLike, *, schema: type[_M], local: bool = ..., output: PathLike | None = ..., config: Config | None = ...
+) -> Record[_M]: ...
+@overload
+def extract(
+    path: PathLike,
+    *,
+    schema: JsonObject | PathLike | None = ...,
+    recipe: PathLike | None = ...,
+    local: bool = ...,
+    output: PathLike | None = ...,
+    config: Config | None = ...,
+) -> Record[dict[str, Any]]: ...
+def extract(
+    path: PathLike,
+    *,
+    schema: JsonObject | type[BaseModel] | PathLike | None = None,
+    recipe: PathLike | None = None,
+    local: bool = False,
+    output: PathLike | None = None,
+    config: Config | None = None,
+) -> Record[Any]:
+    """The record of one document.
+
+    With a pydantic class as `schema` the record's data is an instance of it, or None when what was found does not
+    fit the class (the record is then `partial`, and its problems say why).
+
+    A document that cannot be read gives a `failed` record. Raises ConfigError when `path` is not one document, and
+    the errors of `stream`.
+    """
+    return _wait(extract_async(path, schema=schema, recipe=recipe, local=local, output=output, config=config))
+
+
+@overload
+async def extract_async(
+    path: PathLike, *, schema: type[_M], local: bool = ..., output: PathLike | None = ..., config: Config | None = ...
+) -> Record[_M]: ...
+@overload
+async def extract_async(
+    path: PathLike,
+    *,
+    schema: JsonObject | type[BaseModel] | PathLike | None = ...,
+    recipe: PathLike | None = ...,
+    local: bool = ...,
+    output: PathLike | None = ...,
+    config: Config | None = ...,
+) -> Record[Any]: ...
+async def extract_async(
+    path: PathLike,
+    *,
+    schema: JsonObject | type[BaseModel] | PathLike | None = None,
+    recipe: PathLike | None = None,
+    local: bool = False,
+    output: PathLike | None = None,
+    config: Config | None = None,
+) -> Record[Any]:
+    """`extract` for programs that have a running event loop."""
+    records = [
+        record
+        async for record in stream([path], schema=schema, recipe=recipe, local=local, output=output, config=config)
+    ]
+    if len(records) != 1:
+        raise ConfigError(f"{path} holds {len(records)} documents: use run() for more than one")
+    return records[0]
+
+
+@overload
+def run(
+    paths: Sequence[PathLike],
+    *,
+    schema: type[_M],
+    local: bool = ...,
+    output: PathLike | None = ...,
+    config: Config | None = ...,
+    observer: Observer | None = ...,
+) -> Iterator[Record[_M]]: ...
+@overload
+def run(
+    paths: Sequence[PathLike],
+    *,
+    schema: JsonObject | PathLike | None = ...,
+    recipe: PathLike | None = ...,
+    local: bool = ...,
+    output: PathLike | None = ...,
+    config: Config | None = ...,
+    observer: Observer | None = ...,
+) -> Iterator[Record[dict[str, Any]]]: ...
+def run(
+    paths: Sequence[PathLike],
+    *,
+    schema: JsonObject | type[BaseModel] | PathLike | None = None,
+    recipe: PathLike | None = None,
+    local: bool = False,
+    output: PathLike | None = None,
+    config: Config | None = None,
+    observer: Observer | None = None,
+) -> Iterator[Record[Any]]:
+    """Records of files, folders and globs, in the order of discovery, as they are ready.
+
+    `output` keeps records and ledger in a folder; without it nothing is written and nothing is remembered. Leaving
+    the iteration early cancels what is under way and keeps every answer received.
+    """
+    records = stream(paths, schema=schema, recipe=recipe, local=local, output=output, config=config, observer=observer)
+    return _iterate(records)
+
+
+async def stream(
+    paths: Sequence[PathLike],
+    *,
+    schema: JsonObject | type[BaseModel] | PathLike | None = None,
+    recipe: PathLike | None = None,
+    local: bool = False,
+    output: PathLike | None = None,
+    config: Config | None = None,
+    observer: Observer | None = None,
+) -> AsyncIterator[Record[Any]]:
+    """`run` for programs that have a running event loop.
+
+    Raises ConfigError when nothing is found, AuthRejected and QuotaExhausted when the endpoint will not serve this
+    account, LedgerError and OutputError when results cannot be kept. Files that cannot be used are failed records.
+    """
+    from ingest import engine
+
+    chosen = _config(schema, recipe, local, output, config)
+    model = schema if isinstance(schema, type) else None
+    async for record in engine.run(paths, chosen, observer):
+        yield record if model is None else _typed(record, model)
+
+
+def run_to_folder(paths: Sequence[PathLike], config: Config, observer: Observer | None = None) -> RunSummary:
+    """Run to the end, records in `config.output`, and give the summary. Raises what `stream` raises."""
+    from ingest import engine
+
+    summaries: list[RunSummary] = []
+
+    async def drain() -> None:
+        async for _ in engine.run(paths, config, observer, summaries.append):
+            pass
+
+    _wait(drain())
+    return summaries[0]
+
+
+def plan(paths: Sequence[PathLike], config: Config, observer: Observer | None = None) -> Plan:
+    """What a run would send and what it would cost. Nothing is sent, nothing is rendered.
+
+    Raises ConfigError when nothing is found or the profile has no price.
+    """
+    from ingest import engine
+
+    return _wait(engine.plan(paths, config, observer))
+
+
+def _config(
+    schema: JsonObject | type[BaseModel] | PathLike | None,
+    recipe: PathLike | None,
+    local: bool,
+    output: PathLike | None,
+    config: Config | None,
+) -> Config:
+    if config is None:
+        return configure(schema=schema, recipe=recipe, local=local, output=output)
+    update: JsonObject = {}
+    if schema is not None:
+        update["recipe"] = recipe_from_schema(schema)
+    if recipe is not None:
+        update["recipe"] = load_recipe(recipe)
+    if output is not None:
+        update["output"] = Path(output)
+    return config.model_copy(update=update)
+
+
+def _typed(record: Record[Any], model: type[BaseModel]) -> Record[Any]:
+    """The record with its data as an instance of the class."""
+    if record.data is None:
+        return record
+    try:
+        return record.model_copy(update={"data": model.model_validate(record.data)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"/{step}" for step in first["loc"])
+        problem = ProblemInfo(stage="check", code="off_schema", message=first["msg"], pointer=where)
+        problems = record.problems if record.status != "complete" else (*record.problems, problem)
+        status = "partial" if record.status == "complete" else record.status
+        return record.model_copy(update={"data": None, "problems": problems, "status": status})
+
+
+class _LoopThread:
+    """An event loop in a thread of its own; leaving it cancels what still runs."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ingest", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        future = self.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def _wait(work: Coroutine[Any, Any, _T]) -> _T:
+    thread = _LoopThread()
+    try:
+        return thread.wait(work)
+    finally:
+        thread.close()
+
+
+def _iterate(records: AsyncIterator[_T]) -> Iterator[_T]:
+    thread = _LoopThread()
+
+    async def advance() -> _T:
+        return await anext(records)
+
+    try:
+        while True:
+            try:
+                record = thread.wait(advance())
+            except StopAsyncIteration:
+                return
+            yield record
+    finally:
+        thread.close()

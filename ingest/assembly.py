@@ -1,0 +1,292 @@
+"""Results to records and summaries: pure functions, called by the engine when a document or a run has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from ingest.config import Config
+from ingest.errors import IngestError
+from ingest.record import (
+    Conflict,
+    Coverage,
+    DocumentInfo,
+    DocumentRow,
+    Evidence,
+    ModelInfo,
+    PartCoverage,
+    PartStatus,
+    Plan,
+    PlanRow,
+    ProblemInfo,
+    RecipeInfo,
+    Record,
+    RunSummary,
+    Totals,
+    UsageInfo,
+    status_of,
+)
+from ingest.types import Chunk, Document, Json, PageWords, Part, Partial, Problem, Source, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Expense:
+    """One answer and what it cost; None when the profile has no price."""
+
+    key: str
+    usage: Usage
+    cost_usd: Decimal | None
+    from_ledger: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartOutcome:
+    """What became of one owned part of a chunk."""
+
+    part: Part
+    status: PartStatus
+    chunk_index: int
+    attempts: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """What became of one chunk, its halves included when it had to be split."""
+
+    partials: tuple[Partial, ...] = ()
+    outcomes: tuple[PartOutcome, ...] = ()
+    expenses: tuple[Expense, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    page_words: tuple[PageWords, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    def __add__(self, other: ChunkResult) -> ChunkResult:
+        return ChunkResult(
+            self.partials + other.partials,
+            self.outcomes + other.outcomes,
+            self.expenses + other.expenses,
+            self.problems + other.problems,
+            self.page_words + other.page_words,
+            self.keys + other.keys,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The merged data of a document with all that was found out about it."""
+
+    data: Json
+    provenance: Mapping[str, tuple[Evidence, ...]]
+    conflicts: tuple[Conflict, ...]
+    problems: tuple[ProblemInfo, ...]
+    is_valid: bool
+
+
+def outcomes_of(chunk: Chunk, status: PartStatus, attempts: int, reason: str | None = None) -> tuple[PartOutcome, ...]:
+    """The same outcome for every owned part of a chunk."""
+    return tuple(PartOutcome(part, status, chunk.index, attempts, reason) for part in chunk.owned)
+
+
+def renumber(results: Iterable[ChunkResult]) -> ChunkResult:
+    """The results of a document's chunks as one, partials in reading order with chunk indexes of their own.
+
+    Halves of a split chunk share its planned index; merging needs to tell them apart.
+    """
+    total = ChunkResult()
+    for result in results:
+        total += result
+    ordered = sorted(total.partials, key=lambda partial: partial.chunk.owned[0].index)
+    partials = [replace(partial, chunk=replace(partial.chunk, index=i)) for i, partial in enumerate(ordered)]
+    return replace(total, partials=tuple(partials))
+
+
+def make_record(config: Config, document: Document, result: ChunkResult, findings: Findings) -> Record[Any]:
+    """The record of a document whose chunks have all ended."""
+    coverage = _coverage(document, result)
+    problems = (
+        *(_problem_info(problem) for problem in document.problems),
+        *(_problem_info(part.error) for part in document.parts if part.error is not None),
+        *(_problem_info(problem) for problem in result.problems),
+        *findings.problems,
+    )
+    return Record[dict[str, Any]](
+        document=_document_info(document),
+        data=findings.data,
+        status=status_of(coverage, findings.is_valid),
+        provenance=dict(findings.provenance),
+        conflicts=findings.conflicts,
+        coverage=coverage,
+        problems=_without_repeats(problems),
+        usage=_usage_info(result.expenses),
+        model=model_info(config),
+        recipe=recipe_info(config),
+        keys=result.keys,
+    )
+
+
+def make_failed_record(config: Config, source: Source, error: IngestError) -> Record[Any]:
+    """The record of a source that could not be read at all."""
+    info = DocumentInfo(
+        name=source.name,
+        uri=source.uri,
+        sha256=source.sha256,
+        media_type=source.media_type,
+        size_bytes=source.size_bytes,
+    )
+    problem = Problem("read", error.code, error.message, error.part_index)
+    return Record[dict[str, Any]](
+        document=info,
+        status="failed",
+        problems=(_problem_info(problem),),
+        model=model_info(config),
+        recipe=recipe_info(config),
+    )
+
+
+def model_info(config: Config) -> ModelInfo:
+    """Who answers under this configuration."""
+    return ModelInfo(
+        model=config.profile.model,
+        profile=config.profile.name,
+        protocol=config.endpoint.protocol,
+        endpoint=config.endpoint.label,
+    )
+
+
+def recipe_info(config: Config) -> RecipeInfo:
+    """What is asked under this configuration."""
+    recipe = config.recipe
+    return RecipeInfo(
+        name=recipe.name, schema_sha256=recipe.schema_sha256, instructions_sha256=recipe.instructions_sha256
+    )
+
+
+def make_row(record: Record[Any], result: ChunkResult) -> DocumentRow:
+    """A document's line in the summary of a run."""
+    return DocumentRow(
+        name=record.document.name,
+        status=record.status,
+        pages=record.document.pages,
+        frames=record.document.frames,
+        chunks=len(result.partials),
+        requests=len(result.expenses),
+        from_ledger=sum(expense.from_ledger for expense in result.expenses),
+        input_tokens=record.usage.input_tokens,
+        output_tokens=record.usage.output_tokens,
+        cost_usd=record.usage.cost_usd,
+        problem=record.problems[0].message if record.problems else None,
+    )
+
+
+def summarise(
+    config: Config, rows: Sequence[DocumentRow], requests_sent: int, spent_usd: Decimal | None, elapsed_s: float
+) -> RunSummary:
+    """The summary of a run."""
+    totals = Totals(
+        **{
+            name: sum(getattr(row, name) for row in rows)
+            for name in ("pages", "frames", "chunks", "requests", "from_ledger", "input_tokens", "output_tokens")
+        },
+        cost_usd=add_money(row.cost_usd for row in rows),
+    )
+    counts = {
+        status: sum(row.status == status for row in rows) for status in ("complete", "partial", "failed", "skipped")
+    }
+    return RunSummary(
+        documents=tuple(rows),
+        totals=totals,
+        **counts,
+        requests_sent=requests_sent,
+        spent_usd=spent_usd,
+        elapsed_s=round(elapsed_s, 3),
+        model=model_info(config),
+        recipe=recipe_info(config),
+        output=None if config.output is None else str(config.output),
+    )
+
+
+def make_plan(config: Config, rows: Sequence[PlanRow]) -> Plan:
+    """A plan from its rows."""
+    names = ("pages", "frames", "chunks", "requests", "input_tokens_expected", "input_tokens_safe")
+    totals = PlanRow(
+        name="",
+        **{name: sum(getattr(row, name) for row in rows) for name in (*names, "output_tokens_ceiling")},
+        cost_usd_expected=add_money(row.cost_usd_expected for row in rows),
+        cost_usd_ceiling=add_money(row.cost_usd_ceiling for row in rows),
+    )
+    return Plan(documents=tuple(rows), totals=totals, model=model_info(config), recipe=recipe_info(config))
+
+
+def add_money(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """Sum of amounts; None as soon as one is not known."""
+    total = Decimal(0)
+    for amount in amounts:
+        if amount is None:
+            return None
+        total += amount
+    return total
+
+
+def _document_info(document: Document) -> DocumentInfo:
+    source = document.source
+    return DocumentInfo(
+        name=source.name,
+        uri=source.uri,
+        sha256=source.sha256,
+        media_type=source.media_type,
+        size_bytes=source.size_bytes,
+        pages=sum(part.kind == "page" for part in document.parts),
+        frames=sum(part.kind == "frame" for part in document.parts),
+        title=document.title,
+    )
+
+
+def _coverage(document: Document, result: ChunkResult) -> Coverage:
+    by_index = {outcome.part.index: outcome for outcome in result.outcomes}
+    rows: list[PartCoverage] = []
+    for part in document.parts:
+        outcome = by_index.get(part.index)
+        if outcome is not None:
+            rows.append(
+                PartCoverage(
+                    number=part.number,
+                    status=outcome.status,
+                    mode=part.mode,
+                    chunk=outcome.chunk_index,
+                    attempts=outcome.attempts,
+                    reason=outcome.reason,
+                )
+            )
+        else:
+            reason = part.error.message if part.error else "never sent"
+            rows.append(PartCoverage(number=part.number, status="failed", mode=part.mode, reason=reason))
+    counts = {
+        status: sum(row.status == status for row in rows) for status in ("answered", "refused", "failed", "skipped")
+    }
+    return Coverage(total=len(rows), **counts, parts=tuple(rows))
+
+
+def _usage_info(expenses: Sequence[Expense]) -> UsageInfo:
+    usage = Usage()
+    for expense in expenses:
+        usage += expense.usage
+    return UsageInfo(
+        requests=len(expenses),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cached_tokens=usage.cached_tokens,
+        cost_usd=add_money(expense.cost_usd for expense in expenses),
+    )
+
+
+def _problem_info(problem: Problem) -> ProblemInfo:
+    number = None if problem.part_index is None else problem.part_index + 1
+    return ProblemInfo(stage=problem.stage, code=problem.code, message=problem.message, part=number)
+
+
+def _without_repeats(problems: Iterable[ProblemInfo]) -> tuple[ProblemInfo, ...]:
+    return tuple(dict.fromkeys(problems))

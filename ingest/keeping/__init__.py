@@ -1,0 +1,1 @@
+"""What lasts: the ledger of answers and attempts, and the files of results."""

@@ -1,0 +1,1 @@
+"""Where records go. Output files appear whole or not at all."""

@@ -1,0 +1,126 @@
+"""The local engine's own numbers, read from `profiles.toml`: limits, token rules and prices of what it stands in for."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from ingest.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Prices in USD per million tokens for requests with fewer input tokens than `below_input_tokens`."""
+
+    below_input_tokens: int
+    input_usd_per_million: Decimal
+    output_usd_per_million: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DetailRule:
+    """Tokens of an image at one level of detail: pixels over `pixels_per_token`, kept between the two bounds."""
+
+    pixels_per_token: int
+    min_tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What any request must keep to, whatever the model."""
+
+    max_body_bytes: int
+    max_image_bytes: int
+    min_side_px: int
+    min_pixels: int
+    max_pixels: int
+    max_aspect_ratio: int
+    max_schema_depth: int
+    default_max_tokens: int
+    image_media_types: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """One generation of the service: window, overhead, image rules, price tiers."""
+
+    name: str
+    window_tokens: int
+    max_input_tokens: int
+    max_output_tokens: int
+    tokens_per_request: int
+    tokens_per_message: int
+    tokens_per_part: int
+    detail_per_part: bool
+    default_detail: str
+    min_pixels: int
+    max_pixels: int
+    tiers: tuple[Tier, ...]
+    detail: Mapping[str, DetailRule]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model id the engine answers to. `is_free` ids are billed nothing."""
+
+    id: str
+    numbers: Numbers
+    is_free: bool
+
+
+@cache
+def _file() -> dict[str, Any]:
+    return tomllib.loads(resources.files("ingest.local").joinpath("profiles.toml").read_text("utf-8"))
+
+
+@cache
+def load_limits() -> RequestLimits:
+    """The limits every request must keep to."""
+    return RequestLimits(**_file()["request"])
+
+
+@cache
+def load_numbers(name: str) -> Numbers:
+    """The numbers of one generation, `seed-2.0`, `seed-1.8` or `seed-1.6`; raises ConfigError for another name."""
+    known = sorted(key for key, value in _file().items() if "tiers" in value)
+    if name not in known:
+        raise ConfigError(f"the local engine has no profile {name!r}; choose one of {', '.join(known)}")
+    table = dict(_file()[name])
+    tiers = tuple(
+        Tier(
+            tier["below_input_tokens"],
+            Decimal(tier["input_usd_per_million"]),
+            Decimal(tier["output_usd_per_million"]),
+        )
+        for tier in table.pop("tiers")
+    )
+    detail = {level: DetailRule(**rule) for level, rule in table.pop("detail").items()}
+    return Numbers(name=name, tiers=tiers, detail=detail, **table)
+
+
+def load_models(extra_ids: tuple[str, ...] = (), profile: str | None = None) -> dict[str, ServedModel]:
+    """Every model id the engine answers to: its own, and `extra_ids` with full prices. `profile` overrides the file's."""
+    models = {
+        model_id: ServedModel(model_id, load_numbers(profile or entry["profile"]), entry["free"])
+        for model_id, entry in _file()["models"].items()
+    }
+    for model_id in extra_ids:
+        numbers = load_numbers(profile or _file()["defaults"]["profile"])
+        models.setdefault(model_id, ServedModel(model_id, numbers, is_free=False))
+    return models
+
+
+def text_encoding() -> str:
+    """Name of the byte-pair encoding that counts text."""
+    return str(_file()["text"]["encoding"])
+
+
+def default_system_message() -> str:
+    """The system message the gateway puts in front of a request without one."""
+    return str(_file()["text"]["system_message"])

@@ -1,0 +1,332 @@
+"""Pages from what a request carries: laid-out text as it is, images by OCR on this machine.
+
+The OCR models lie inside the `rapidocr` wheel; nothing is downloaded and no socket is opened. An image that was read
+once is not read again: results are kept by the SHA-256 of the bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ingest.errors import Unreadable
+from ingest.local.page import Line, Page, Segment, Token, median
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[numpy.uint8]
+
+_CACHED_IMAGES = 512
+# The detector sees at most this many pixels along the longer side; more costs time and finds nothing in print.
+_MAX_SIDE_PX = 2000
+_MAX_PIXELS = 200_000_000
+# A page whose letters are recognised with less confidence than this may be turned.
+_POOR_CONFIDENCE = 0.88
+_MIN_SKEW_RAD = 0.002
+_MAX_SKEW_RAD = 0.35
+_SEGMENT_GAP_HEIGHTS = 0.75
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]")
+_LABEL_GLUED = re.compile(r"^([^\W\d_][\w.()/#&-]*[:])(?!//)([^\s:].*)$")
+_WORD = re.compile(r"\S+")
+
+
+def read_text(number: int, text: str, is_context: bool = False) -> Page:
+    """A page of laid-out text: one line per printed line, segments parted by two spaces or more."""
+    rows = [row.expandtabs(4).rstrip() for row in text.splitlines()]
+    gap = _segment_gap(rows)
+    lines: list[Line] = []
+    for y, row in enumerate(rows):
+        tokens = [Token(m.group(), m.start(), y, m.end(), y + 1) for m in _WORD.finditer(row)]
+        if tokens:
+            lines.append(Line.of(_split_segments(tokens, gap)))
+    width = max((len(row) for row in rows), default=0)
+    return Page(number, float(width), float(len(rows)), tuple(lines), "text", is_context)
+
+
+def _segment_gap(rows: Iterable[str]) -> float:
+    """Columns of white space that part two segments: 2, or 3 on a page whose words themselves stand two apart."""
+    gaps = [len(m.group()) for row in rows for m in re.finditer(r"(?<=\S) +(?=\S)", row)]
+    single, double = gaps.count(1), gaps.count(2)
+    return 3.0 if double > 12 and double > 4 * single else 2.0
+
+
+def _split_segments(tokens: Sequence[Token], gap: float) -> list[Segment]:
+    runs: list[list[Token]] = [[tokens[0]]]
+    for token in tokens[1:]:
+        if token.x0 - runs[-1][-1].x1 >= gap:
+            runs.append([token])
+        else:
+            runs[-1].append(token)
+    return [Segment.of(run) for run in runs]
+
+
+def read_image(number: int, data: bytes, is_context: bool = False) -> Page:
+    """A page read from an encoded image (PNG, JPEG, WebP, GIF, TIFF, BMP).
+
+    Raises Unreadable when the bytes cannot be decoded as an image.
+    """
+    page = _CACHE.get(data)
+    return replace(page, number=number, is_context=is_context)
+
+
+def page_words(page: Page) -> list[tuple[float, float, float, float, str]]:
+    """Words of a page with boxes (x0, y0, x1, y1) as fractions 0..1 of the image as it was sent, top left origin."""
+    return [(*_as_sent(page, token), token.text) for token in page.tokens()]
+
+
+def _as_sent(page: Page, token: Token) -> tuple[float, float, float, float]:
+    corners = [(x, y) for x in (token.x0, token.x1) for y in (token.y0, token.y1)]
+    if page.skew_rad:
+        # A word is thin: turning its middle line back keeps the box tight.
+        middle = (token.y0 + token.y1) / 2
+        half = (token.y1 - token.y0) / 2
+        ends = [_turn(x, middle, page.width / 2, page.height / 2, page.skew_rad) for x in (token.x0, token.x1)]
+        corners = [(x, y + shift) for x, y in ends for shift in (-half, half)]
+    fractions = [(x / max(page.width, 1.0), y / max(page.height, 1.0)) for x, y in corners]
+    turned = [_UNTURN[page.rotation_deg](x, y) for x, y in fractions]
+    xs = [min(max(x, 0.0), 1.0) for x, _ in turned]
+    ys = [min(max(y, 0.0), 1.0) for _, y in turned]
+    return (min(xs), min(ys), max(xs), max(ys))
+
+
+_UNTURN = {
+    0: lambda x, y: (x, y),
+    90: lambda x, y: (y, 1 - x),
+    180: lambda x, y: (1 - x, 1 - y),
+    270: lambda x, y: (1 - y, x),
+}
+
+
+def _turn(x: float, y: float, centre_x: float, centre_y: float, angle: float) -> tuple[float, float]:
+    dx, dy = x - centre_x, y - centre_y
+    cos, sin = math.cos(angle), math.sin(angle)
+    return centre_x + dx * cos - dy * sin, centre_y + dx * sin + dy * cos
+
+
+class _PageCache:
+    """Pages read by OCR, the least recently used dropped first; one image is read by one thread at a time."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._pages: OrderedDict[str, Page] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, data: bytes) -> Page:
+        """The page in this image, with number 0; raises Unreadable."""
+        key = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            if key in self._pages:
+                self._pages.move_to_end(key)
+                return self._pages[key]
+        page = _recognise_upright(_decode(data))
+        with self._lock:
+            self._pages[key] = page
+            while len(self._pages) > self._size:
+                self._pages.popitem(last=False)
+        return page
+
+
+class _Engine:
+    """The OCR engine: made on first use, called by one thread at a time since it keeps state between calls."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Any = None
+
+    def read(self, pixels: Pixels) -> Any:
+        """Boxes, texts and scores of the lines in the image."""
+        with self._lock:
+            if self._engine is None:
+                from rapidocr import RapidOCR
+
+                self._engine = RapidOCR(
+                    params={"Global.use_cls": False, "Global.log_level": "critical", "Global.max_side_len": _MAX_SIDE_PX}
+                )
+            return self._engine(pixels, return_word_box=True)
+
+
+_CACHE = _PageCache(_CACHED_IMAGES)
+_ENGINE = _Engine()
+
+
+def _decode(data: bytes) -> Pixels:
+    import numpy
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise Unreadable(
+                    f"the image has {image.width} x {image.height} pixels, more than the local engine reads; "
+                    "send a smaller one"
+                )
+            image.draft("RGB", (_MAX_SIDE_PX, _MAX_SIDE_PX))
+            upright = ImageOps.exif_transpose(image).convert("RGBA" if "A" in image.getbands() else "RGB")
+    except Unreadable:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds, struct.error and SyntaxError among them
+        raise Unreadable(f"the image cannot be decoded ({error}); send a PNG, JPEG or WebP file") from error
+    if upright.mode == "RGBA":
+        paper = Image.new("RGB", upright.size, (255, 255, 255))
+        paper.paste(upright, mask=upright.getchannel("A"))
+        upright = paper
+    if max(upright.size) > _MAX_SIDE_PX:
+        upright.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX), Image.Resampling.LANCZOS)
+    return numpy.ascontiguousarray(numpy.asarray(upright)[:, :, ::-1])
+
+
+class _Reading:
+    """One pass of the OCR engine over an image: words with quads, and how sure it is."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.height, self.width = pixels.shape[:2]
+        result = _ENGINE.read(pixels)
+        self.words: list[tuple[str, list[tuple[float, float]]]] = []
+        self.baselines: list[tuple[float, float]] = []  # angle, length
+        self.letters = 0
+        self.sure_letters = 0.0
+        self.upright_letters = 0
+        if result.boxes is None or result.txts is None:
+            return
+        for quad, text, score, words in zip(result.boxes, result.txts, result.scores, result.word_results, strict=True):
+            self._add(quad.tolist(), text, float(score), words)
+
+    def _add(self, quad: list[list[float]], text: str, score: float, words: Sequence[Any]) -> None:
+        dx, dy = quad[1][0] - quad[0][0], quad[1][1] - quad[0][1]
+        side = math.hypot(quad[3][0] - quad[0][0], quad[3][1] - quad[0][1])
+        length = math.hypot(dx, dy)
+        letters = sum(character.isalnum() for character in text)
+        self.letters += letters
+        self.sure_letters += letters * score
+        if letters < 3 or length > side:
+            self.upright_letters += letters
+        if length > 4 * side:
+            self.baselines.append((math.atan2(dy, dx), length))
+        pieces = [(str(word[0]), [(float(x), float(y)) for x, y in word[2]]) for word in words]
+        self.words.extend(_join_ideographs(pieces) if pieces else [(text, [(x, y) for x, y in quad])])
+
+    @property
+    def confidence(self) -> float:
+        """Mean confidence over the letters, 1 when there are none."""
+        return self.sure_letters / self.letters if self.letters else 1.0
+
+    @property
+    def quality(self) -> float:
+        """How much was read and how surely; compares turns of one image."""
+        return self.sure_letters * max(self.confidence - 0.5, 0.0) * (0.2 + self.upright_letters / max(self.letters, 1))
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether another turn of the image may read better: unsure letters, or lines that run from top to bottom."""
+        return self.letters >= 8 and (
+            self.confidence < _POOR_CONFIDENCE or self.upright_letters < 0.6 * self.letters
+        )
+
+    def skew(self) -> float:
+        """Slope of the long lines in radians, weighted by length."""
+        ordered = sorted(self.baselines)
+        half = sum(length for _, length in ordered) / 2
+        for angle, length in ordered:
+            half -= length
+            if half <= 0:
+                return angle if _MIN_SKEW_RAD < abs(angle) < _MAX_SKEW_RAD else 0.0
+        return 0.0
+
+
+def _join_ideographs(pieces: Sequence[tuple[str, list[tuple[float, float]]]]) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Neighbouring single CJK characters joined to one word, as the engine gives each its own box."""
+    joined: list[tuple[str, list[tuple[float, float]]]] = []
+    for text, quad in pieces:
+        if joined and _CJK.search(text) and _CJK.search(joined[-1][0]):
+            joined[-1] = (joined[-1][0] + text, joined[-1][1] + quad)
+        else:
+            joined.append((text, quad))
+    return joined
+
+
+def _recognise_upright(pixels: Pixels) -> Page:
+    import numpy
+
+    best, turn = _Reading(pixels), 0
+    if best.is_poor:
+        sideways = best.upright_letters < 0.6 * best.letters
+        for quarter_turns in (1, 3) if sideways else (2, 1, 3):
+            reading = _Reading(numpy.ascontiguousarray(numpy.rot90(pixels, -quarter_turns)))
+            if reading.quality > best.quality * 1.1:
+                best, turn = reading, 90 * quarter_turns
+            if best.confidence > 0.95 and turn and not best.is_poor:
+                break
+    return _to_page(best, turn)
+
+
+def _to_page(reading: _Reading, rotation_deg: int) -> Page:
+    skew = reading.skew()
+    centre_x, centre_y = reading.width / 2, reading.height / 2
+    tokens: list[Token] = []
+    for text, quad in reading.words:
+        xs, ys = zip(*(_turn(x, y, centre_x, centre_y, -skew) for x, y in quad), strict=True)
+        if text.strip():
+            tokens.extend(_split_glued(Token(text.strip(), min(xs), min(ys), max(xs), max(ys))))
+    line_height = median((t.y1 - t.y0 for t in tokens), 20.0)
+    char_width = median(((t.x1 - t.x0) / len(t.text) for t in tokens if len(t.text) > 1), line_height / 2)
+    lines = [
+        Line.of(_split_segments(line, _SEGMENT_GAP_HEIGHTS * median(t.y1 - t.y0 for t in line)))
+        for line in _group_lines(tokens)
+    ]
+    return Page(
+        0,
+        float(reading.width),
+        float(reading.height),
+        tuple(lines),
+        "ocr",
+        char_width=max(char_width, 1.0),
+        line_height=max(line_height, 1.0),
+        rotation_deg=rotation_deg,
+        skew_rad=skew,
+    )
+
+
+def _split_glued(token: Token) -> list[Token]:
+    """A label and its value that OCR ran together (`Date:12/03/2018`) as two words."""
+    match = _LABEL_GLUED.match(token.text)
+    if not match:
+        return [token]
+    cut = token.x0 + (token.x1 - token.x0) * len(match[1]) / len(token.text)
+    return [
+        Token(match[1], token.x0, token.y0, cut, token.y1),
+        Token(match[2], cut + 0.01, token.y0, token.x1, token.y1),
+    ]
+
+
+def _group_lines(tokens: Sequence[Token]) -> list[list[Token]]:
+    """Words grouped to printed lines, lines from top to bottom, words from left to right."""
+    lines: list[list[Token]] = []
+    for token in sorted(tokens, key=lambda t: (t.y0 + t.y1) / 2):
+        for line in reversed(lines[-4:]):
+            if _shares_line(token, line):
+                line.append(token)
+                break
+        else:
+            lines.append([token])
+    for line in lines:
+        line.sort(key=lambda t: t.x0)
+    return sorted(lines, key=lambda line: median((t.y0 + t.y1) / 2 for t in line))
+
+
+def _shares_line(token: Token, line: Sequence[Token]) -> bool:
+    """Whether the word stands level with the line's nearest word and beside its words, not over one of them."""
+    nearest = min(line, key=lambda t: max(t.x0 - token.x1, token.x0 - t.x1))
+    height = min(token.y1 - token.y0, nearest.y1 - nearest.y0)
+    offset = abs((token.y0 + token.y1) - (nearest.y0 + nearest.y1)) / 2
+    if offset > 0.5 * height:
+        return False
+    return all(min(token.x1, t.x1) - max(token.x0, t.x0) <= 0.4 * min(token.x1 - token.x0, t.x1 - t.x0) for t in line)

@@ -1,0 +1,162 @@
+"""Model profiles: every figure about a model comes from one TOML file, so that a correction is a data change.
+
+The files stand in `profiles/`; their figures follow the published facts of each model's API, in the
+conservative reading where sources disagree.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ingest.errors import ConfigError
+from ingest.types import Detail, Rung
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tier(_Value):
+    """Prices of a request whose input has at most `max_input_tokens` tokens; all its tokens are billed at this tier."""
+
+    max_input_tokens: int
+    input_usd_per_million: Decimal
+    output_usd_per_million: Decimal
+
+
+class ImageRule(_Value):
+    """Tokens of one image at one detail: `ceil(w*h / pixels_per_token)` clamped to the range.
+
+    The server never sees more than `max_pixels`; rendering beyond it wastes bytes.
+    """
+
+    pixels_per_token: int
+    min_tokens: int
+    max_tokens: int
+    max_pixels: int
+    margin: float = Field(0.0, description="Share added to the safe estimate for the undocumented rounding")
+
+
+class ImageLimits(_Value):
+    """What one image may be; beyond it the server answers 400."""
+
+    max_bytes: int
+    min_side_px: int
+    max_pixels: int
+    max_aspect_ratio: float
+    media_types: tuple[str, ...]
+
+
+class TextRule(_Value):
+    """Tokens per character by class: the expected value, and one that is not passed."""
+
+    latin: tuple[float, float]
+    cjk: tuple[float, float]
+    digits: tuple[float, float]
+    other: tuple[float, float]
+    spaces: tuple[float, float]
+
+
+class Overhead(_Value):
+    """Tokens beyond text and media."""
+
+    per_request: int
+    per_message: int
+    per_part: int
+
+
+class RateLimits(_Value):
+    """Per account and minute; None means unlimited. Tokens count input and reserved output."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int = 8
+
+
+class Quirks(_Value):
+    """Ways of one endpoint that the request builder must know."""
+
+    image_detail: bool = Field(False, description="takes the top-level image_detail parameter")
+    thinking: bool = Field(False, description="takes enable_thinking and reasoning_effort")
+    disable_formatting: bool = Field(False, description="rewrites answers unless told not to")
+    strict_schema_only: bool = Field(False, description="refuses schemas with keywords beyond the strict dialect")
+
+
+class Profile(_Value):
+    """One model behind one kind of endpoint."""
+
+    name: str
+    model: str
+    base_url: str | None = None
+    protocols: tuple[Literal["chat", "responses", "messages"], ...] = ("chat",)
+    api_key_env: tuple[str, ...] = ()
+    window_tokens: int
+    max_input_tokens: int
+    max_output_tokens: int
+    default_output_tokens: int
+    target_input_tokens: int = Field(description="What the planner fills a request to, by the expected estimate")
+    tiers: tuple[Tier, ...] = Field((), description="Ascending by max_input_tokens; empty when the price is not known")
+    images: dict[Detail, ImageRule]
+    default_detail: Detail = "high"
+    image_limits: ImageLimits
+    text: TextRule
+    overhead: Overhead
+    max_request_bytes: int = Field(description="Body of one request, base64 included")
+    image_bytes: int = Field(description="What an image is squeezed to, so that the planned size of a request holds")
+    rate_limits: RateLimits = RateLimits()
+    ladder: tuple[Rung, ...] = ("json_schema", "tool", "prompt")
+    quirks: Quirks = Quirks()
+
+
+def profile_names() -> tuple[str, ...]:
+    """Names of the profiles that come with the package, sorted."""
+    folder = resources.files("ingest") / "profiles"
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """A profile by its name, or from a TOML file.
+
+    A file may start from another profile with `extends = "NAME"` and override single values.
+
+    Raises ConfigError when there is none of that name or the file is not a valid profile.
+    """
+    try:
+        return Profile.model_validate(_load_table(name_or_path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise ConfigError(f"profile {name_or_path}: {where}: {first['msg']}") from error
+
+
+def _load_table(name_or_path: str) -> dict[str, Any]:
+    if name_or_path in profile_names():
+        text = (resources.files("ingest") / "profiles" / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise ConfigError(
+                f"no profile {name_or_path!r}: give one of {', '.join(profile_names())}, or the path of a TOML file"
+            )
+        text = path.read_text(encoding="utf-8")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"profile {name_or_path} is not valid TOML: {error}") from error
+    base = table.pop("extends", None)
+    return table if base is None else _overlay(_load_table(str(base)), table)
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        merged[name] = _overlay(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

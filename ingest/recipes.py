@@ -1,0 +1,340 @@
+"""Recipes and schemas: from a name, a folder, a file or a class to a `Recipe`, and from a recipe to a `Config`.
+
+A recipe is a folder with `recipe.toml` (name, description, and the optional tables `[reading] [asking] [planning]
+[merge]`), `schema.json` and, if there is something to say, `instructions.md`. Packages offer folders of recipes
+through the entry point group `ingest.recipes`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from ingest.config import AskingSettings, Config, Endpoint, PlanningSettings, ReadingSettings, Recipe
+from ingest.errors import ConfigError
+from ingest.profile import Profile
+from ingest.types import Json, JsonObject
+
+GROUP = "ingest.recipes"
+"""Entry point group: each value is a package that holds one folder per recipe."""
+
+_RECIPE_FILE, _SCHEMA_FILE, _INSTRUCTIONS_FILE = "recipe.toml", "schema.json", "instructions.md"
+_CLASS_SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "reading": ReadingSettings,
+    "asking": AskingSettings,
+    "planning": PlanningSettings,
+}
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Offer(NamedTuple):
+    """A recipe somebody offers: its name, its folder, and the package it comes from."""
+
+    name: str
+    folder: Traversable
+    package: str
+
+
+class _RecipeFile(BaseModel):
+    """What `recipe.toml` may hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = None
+    description: str = ""
+    reading: dict[str, Any] = {}
+    asking: dict[str, Any] = {}
+    planning: dict[str, Any] = {}
+    merge: dict[str, str] = {}
+
+
+def offered_recipes() -> tuple[Offer, ...]:
+    """All recipes that installed packages offer, sorted by name.
+
+    Raises ConfigError when a package that offers recipes cannot be imported.
+    """
+    return tuple(sorted(_offers(), key=lambda offer: (offer.name, offer.package)))
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that installed packages offer, sorted."""
+    return tuple(dict.fromkeys(offer.name for offer in offered_recipes()))
+
+
+def load_recipe(name_or_folder: str | Path) -> Recipe:
+    """A recipe by its name, or from a folder. A name goes first; write `./NAME` for a folder of the same name.
+
+    Raises ConfigError when there is none of that name, or when its files are missing or wrong.
+    """
+    spec = str(name_or_folder)
+    offers = [offer for offer in offered_recipes() if offer.name == spec]
+    if len(offers) > 1:
+        packages = " and ".join(offer.package for offer in offers)
+        raise ConfigError(f"recipe {spec!r} is offered by {packages}: give the folder of the one you mean")
+    if offers:
+        return _read_recipe(offers[0].folder, spec)
+    folder = Path(spec)
+    if folder.is_file() and folder.name == _RECIPE_FILE:
+        folder = folder.parent
+    if folder.is_dir():
+        return _read_recipe(folder, folder.resolve().name)
+    raise ConfigError(_unknown_recipe(spec))
+
+
+def recipe_from_schema(schema: object, instructions: str = "") -> Recipe:
+    """A recipe made of a schema alone.
+
+    `schema` is a JSON Schema as a dict, the path of a `.json` or `.toml` file that holds one, `package.module:Class`
+    (importable from the current directory too), or a class pydantic understands: a model, dataclass or typed dict.
+
+    Raises ConfigError when it is none of these, or not a schema of an object.
+    """
+    if isinstance(schema, Mapping):
+        return _schema_recipe("schema", dict(schema), instructions)
+    if isinstance(schema, (str, Path)):
+        spec = str(schema)
+        path = Path(spec)
+        if path.is_file():
+            return _schema_recipe(path.stem, _read_schema(path, spec), instructions)
+        if _CLASS_SPEC.fullmatch(spec):
+            found = _import_object(spec)
+            name = spec.partition(":")[2].rpartition(".")[2]
+            value = dict(found) if isinstance(found, Mapping) else _schema_of_class(found, spec)
+            return _schema_recipe(name, value, instructions)
+        raise ConfigError(f"no schema {spec!r}: give the path of a JSON Schema file, or package.module:Class")
+    return _schema_recipe(getattr(schema, "__name__", "schema"), _schema_of_class(schema, repr(schema)), instructions)
+
+
+def build_config(
+    recipe: Recipe,
+    profile: Profile,
+    endpoint: Endpoint,
+    *,
+    output: Path | None = None,
+    jobs: int | None = None,
+    overrides: Mapping[str, Mapping[str, object]] | None = None,
+) -> Config:
+    """The settings of a run: `overrides` by section (reading, asking, planning), over the recipe's, over the defaults.
+
+    Raises ConfigError when a value is out of range or does not suit the profile.
+    """
+    over = overrides or {}
+    below = {"reading": recipe.reading, "asking": recipe.asking, "planning": recipe.planning}
+    settings: dict[str, object] = {
+        name: _validated(model, {**below[name], **over.get(name, {})}, f"{name}.") for name, model in _SECTIONS.items()
+    }
+    if jobs is not None:
+        settings["jobs"] = jobs
+    top = {"recipe": recipe, "profile": profile, "endpoint": endpoint, "output": output, **settings}
+    config = _validated(Config, top, "")
+    _check_against_profile(config)
+    return config
+
+
+def _check_against_profile(config: Config) -> None:
+    profile, asking = config.profile, config.asking
+    if config.endpoint.protocol not in profile.protocols:
+        raise ConfigError(
+            f"profile {profile.name} does not speak {config.endpoint.protocol!r}: use {' or '.join(profile.protocols)}"
+        )
+    if asking.max_tokens is not None and asking.max_tokens > profile.max_output_tokens:
+        raise ConfigError(
+            f"asking.max_tokens: {asking.max_tokens} is above the {profile.max_output_tokens} of profile {profile.name}"
+        )
+    if asking.reasoning_effort is not None and not asking.enable_thinking:
+        raise ConfigError("asking.reasoning_effort needs thinking: turn thinking on or leave it out")
+    if asking.image_detail is not None and asking.image_detail not in profile.images:
+        known = ", ".join(profile.images)
+        raise ConfigError(f"asking.image_detail: profile {profile.name} has no {asking.image_detail!r}, only {known}")
+
+
+def _offers() -> Iterator[Offer]:
+    for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+        try:
+            folder = resources.files(point.value)
+        except (ImportError, TypeError) as error:
+            raise ConfigError(f"the recipes of {point.value} cannot be loaded: {error}; reinstall it") from error
+        for entry in folder.iterdir():
+            if entry.is_dir() and (entry / _RECIPE_FILE).is_file():
+                yield Offer(entry.name, entry, point.value)
+
+
+def _unknown_recipe(spec: str) -> str:
+    names = recipe_names()
+    if not names:
+        return f"no recipe or folder {spec!r}, and no recipes are installed: reinstall the package"
+    close = difflib.get_close_matches(spec, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    return f"no recipe or folder {spec!r}{hint} Recipes: {', '.join(names)}"
+
+
+def _read_recipe(folder: Traversable, default_name: str) -> Recipe:
+    where = str(folder)
+    try:
+        table = tomllib.loads(_read_text(folder / _RECIPE_FILE, f"recipe {default_name}"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}/{_RECIPE_FILE} is not valid TOML: {error}") from error
+    head = _validated(_RecipeFile, table, f"{where}/{_RECIPE_FILE}: ")
+    for name, model in _SECTIONS.items():
+        _validated(model, getattr(head, name), f"{where}/{_RECIPE_FILE}: {name}.")
+    schema = _checked_schema(_read_schema(folder / _SCHEMA_FILE, f"{where}/{_SCHEMA_FILE}"), f"{where}/{_SCHEMA_FILE}")
+    _check_paths(schema, head.merge, f"{where}/{_RECIPE_FILE}")
+    instructions = folder / _INSTRUCTIONS_FILE
+    return Recipe(
+        name=head.name or default_name,
+        description=head.description,
+        document_schema=schema,
+        instructions=_read_text(instructions, where).strip() if instructions.is_file() else "",
+        reading=head.reading,
+        asking=head.asking,
+        planning=head.planning,
+        merge=head.merge,
+    )
+
+
+def _schema_recipe(name: str, schema: JsonObject, instructions: str) -> Recipe:
+    return Recipe(name=name, document_schema=_checked_schema(schema, f"schema {name}"), instructions=instructions)
+
+
+def _read_text(path: Traversable, owner: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{owner} has no {path.name}: expected at {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def _read_schema(path: Traversable, where: str) -> JsonObject:
+    text = _read_text(path, where)
+    try:
+        value: Json = tomllib.loads(text) if path.name.endswith(".toml") else json.loads(text)
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        kind = "TOML" if path.name.endswith(".toml") else "JSON"
+        raise ConfigError(f"schema {where} is not valid {kind}: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"schema {where} holds a {type(value).__name__}; a JSON Schema is an object")
+    return value
+
+
+def _checked_schema(schema: JsonObject, where: str) -> JsonObject:
+    """The schema itself once it is known to be JSON Schema 2020-12 of an object with at least one property."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        place = "/".join(str(step) for step in error.absolute_path) or "its top"
+        raise ConfigError(f"{where} is not a JSON Schema: at {place}: {error.message}") from error
+    top = _resolved(schema, schema)
+    if top.get("type", "object") != "object":
+        raise ConfigError(
+            f"{where} describes {top['type']!r}, but a record's data is an object: "
+            'wrap it, e.g. {"type": "object", "properties": {"items": …}}'
+        )
+    if not next(_properties(schema, schema), None):
+        raise ConfigError(f"{where} names no properties, so there is nothing to extract: add `properties`")
+    return schema
+
+
+def _import_object(spec: str) -> object:
+    module_name, _, attribute = spec.partition(":")
+    # Only while importing, so that a file here cannot stand in for a module that is loaded later.
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        importlib.invalidate_caches()
+        found: object = importlib.import_module(module_name)
+    except Exception as error:  # the module is the user's own code: whatever it raises is theirs to fix
+        missing = isinstance(error, ModuleNotFoundError) and error.name in (module_name, module_name.partition(".")[0])
+        told = f"no module {module_name}, looked in {here} too" if missing else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"schema {spec!r} cannot be imported: {told}") from error
+    finally:
+        sys.path.remove(here)
+    for step in attribute.split("."):
+        if not hasattr(found, step):
+            close = difflib.get_close_matches(step, [name for name in dir(found) if not name.startswith("_")], n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"schema {spec!r}: {module_name} has no {step!r}{hint}")
+        found = getattr(found, step)
+    return found
+
+
+def _schema_of_class(found: object, spec: str) -> JsonObject:
+    if not isinstance(found, type):
+        raise ConfigError(f"schema {spec!r} is not a class: give a pydantic model, a dataclass or a typed dict")
+    try:
+        return TypeAdapter(found).json_schema()
+    except PydanticUserError as error:
+        raise ConfigError(f"schema {spec!r} cannot become a JSON Schema: {str(error).splitlines()[0]}") from error
+
+
+def _check_paths(schema: JsonObject, paths: Iterable[str], where: str) -> None:
+    for path in paths:
+        nodes = [schema]
+        for step in path.split("."):
+            below = [(name, sub) for node in nodes for name, sub in _properties(node, schema)]
+            nodes = [sub for name, sub in below if name == step]
+            if not nodes:
+                known = ", ".join(sorted({name for name, _ in below})) or "nothing"
+                raise ConfigError(f"{where}: merge: the schema has no {path!r}: at {step!r} it has {known}")
+
+
+def _properties(node: JsonObject, root: JsonObject, depth: int = 0) -> Iterator[tuple[str, JsonObject]]:
+    """Properties of an object schema, seen through `$ref`, unions and array items."""
+    if depth > 16:  # a `$ref` that leads to itself
+        return
+    node = _resolved(node, root)
+    for name, sub in node.get("properties", {}).items():
+        yield name, sub if isinstance(sub, dict) else {}
+    inner = [*(sub for key in ("anyOf", "oneOf", "allOf") for sub in node.get(key, [])), node.get("items")]
+    for sub in inner:
+        if isinstance(sub, dict):
+            yield from _properties(sub, root, depth + 1)
+
+
+def _resolved(node: JsonObject, root: JsonObject) -> JsonObject:
+    """The node a local `$ref` points to; the node itself when it points nowhere we can follow."""
+    for _ in range(16):
+        target = node.get("$ref")
+        if not isinstance(target, str) or not target.startswith("#/"):
+            break
+        found: Json = root
+        for step in target[2:].split("/"):
+            found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            break
+        node = found
+    return node
+
+
+def _validated(model: type[_Model], value: Mapping[str, Any], where: str) -> _Model:
+    try:
+        return model.model_validate(dict(value))
+    except ValidationError as error:
+        # Only place and message: the value may be a secret.
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise ConfigError(f"{where}{place}: {first['msg']}{_known_fields(model, first)}") from None
+
+
+def _known_fields(model: type[BaseModel], error: Any) -> str:
+    if error["type"] != "extra_forbidden" or len(error["loc"]) != 1:
+        return ""
+    close = difflib.get_close_matches(str(error["loc"][0]), list(model.model_fields), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(model.model_fields)}"

@@ -1,0 +1,261 @@
+"""The record: one document's validated data with its evidence, as written to `OUT/<name>.json`.
+
+`record.schema.json` at the root of the package is generated from these models (`python -m ingest.record`).
+Nothing in a record depends on the clock, the machine or the order of arrival: the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeVar
+
+Status: TypeAlias = Literal["complete", "partial", "failed", "skipped"]
+PartStatus: TypeAlias = Literal["answered", "refused", "failed", "skipped"]
+Grade: TypeAlias = Literal["exact", "normalised", "fuzzy", "cited", "ungrounded"]
+
+T = TypeVar("T", default=dict[str, Any])
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DocumentInfo(_Value):
+    """What was read."""
+
+    name: str = Field(description="Relative path that names the record; always with forward slashes")
+    uri: str = Field(description="Where the bytes came from")
+    sha256: str = Field(description="Hash of the bytes; empty when they could not be read")
+    media_type: str = Field(description="IANA media type found from the bytes; empty when not recognised")
+    size_bytes: int
+    pages: int = Field(0, description="Pages (or images in a multi-image file)")
+    frames: int = Field(0, description="Video frames kept")
+    title: str | None = None
+
+
+class Evidence(_Value):
+    """One place a value comes from: a page with a box, or a span of video."""
+
+    page: int | None = Field(None, description="Page number from 1")
+    bbox: tuple[float, float, float, float] | None = Field(
+        None, description="x0, y0, x1, y1 in points (1/72 inch), origin top left, of the page as displayed"
+    )
+    quote: str | None = Field(None, description="The words that stand there")
+    grade: Grade = Field(
+        "cited",
+        description=(
+            "exact, normalised, fuzzy: found by us in the page's words; cited: the page is the model's word, "
+            "the page has no words to check against; ungrounded: the page's words do not hold the value"
+        ),
+    )
+    start_s: float | None = Field(None, description="Video: start of the interval in seconds")
+    end_s: float | None = Field(None, description="Video: end of the interval in seconds")
+    frame_pts: int | None = Field(None, description="Video: exact stamp of the frame in the stream's time base")
+
+
+class ConflictSide(_Value):
+    """One of the values that disagree."""
+
+    value: Any
+    chunk: int = Field(description="Index of the chunk, from 0")
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Conflict(_Value):
+    """Chunks disagreed on a value; `data` holds the chosen one."""
+
+    pointer: str = Field(description="JSON Pointer into data")
+    chosen: Any
+    rule: str = Field(description="Merge rule that chose")
+    sides: tuple[ConflictSide, ...]
+
+
+class PartCoverage(_Value):
+    """What became of one page or frame."""
+
+    number: int = Field(description="Page or frame number from 1")
+    status: PartStatus
+    mode: Literal["image", "text", "both"]
+    chunk: int | None = Field(None, description="Index of the chunk that owned it, from 0")
+    attempts: int = Field(0, description="Paid or tried calls that carried it as owned")
+    reason: str | None = None
+
+
+class Coverage(_Value):
+    """Every page and frame is accounted for."""
+
+    total: int = 0
+    answered: int = 0
+    refused: int = 0
+    failed: int = 0
+    skipped: int = 0
+    parts: tuple[PartCoverage, ...] = ()
+
+
+class ProblemInfo(_Value):
+    """A recorded failure or doubt."""
+
+    stage: str = Field(description="read, plan, ask, parse, merge, check or write")
+    code: str
+    message: str
+    part: int | None = Field(None, description="Page or frame number from 1")
+    pointer: str | None = Field(None, description="JSON Pointer into data")
+
+
+class UsageInfo(_Value):
+    """Tokens and money of the answers this record is made of, whenever they were bought."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: Decimal | None = Field(Decimal(0), description="None when the profile has no price")
+
+
+class ModelInfo(_Value):
+    """Who answered."""
+
+    model: str
+    profile: str
+    protocol: str
+    endpoint: str = Field(description="Base URL, or 'local' for the embedded engine")
+
+
+class RecipeInfo(_Value):
+    """What was asked."""
+
+    name: str
+    schema_sha256: str = Field(description="Hash of the document schema in canonical JSON")
+    instructions_sha256: str
+
+
+class Record(BaseModel, Generic[T]):
+    """One document's result. `data` is None when nothing could be extracted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    document: DocumentInfo
+    data: T | None = None
+    status: Status
+    provenance: dict[str, tuple[Evidence, ...]] = Field(
+        default_factory=dict, description="JSON Pointer of each leaf of data to the places it comes from"
+    )
+    conflicts: tuple[Conflict, ...] = ()
+    coverage: Coverage = Coverage()
+    problems: tuple[ProblemInfo, ...] = ()
+    usage: UsageInfo = UsageInfo()
+    model: ModelInfo
+    recipe: RecipeInfo
+    keys: tuple[str, ...] = Field((), description="Request keys of the answers used, in chunk order")
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The record as JSON text: keys in the declared order, evidence without empty fields."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as a JSON value, as written to disk."""
+        value: dict[str, Any] = self.model_dump(mode="json")
+        for places in value["provenance"].values():
+            for place in places:
+                for empty in [name for name, item in place.items() if item is None]:
+                    del place[empty]
+        return value
+
+
+def status_of(coverage: Coverage, is_valid: bool) -> Status:
+    """The one rule for a record's status.
+
+    failed: no part was answered. complete: every part was answered and the data fits the document schema.
+    partial: anything between.
+    """
+    if not coverage.answered:
+        return "failed"
+    return "complete" if coverage.answered == coverage.total and is_valid else "partial"
+
+
+class Totals(_Value):
+    """Numbers of one document, or summed over a run."""
+
+    pages: int = 0
+    frames: int = 0
+    chunks: int = 0
+    requests: int = Field(0, description="Answers the records are made of, whenever they were bought")
+    from_ledger: int = Field(0, description="Of those, answers that were already in the ledger when the run began")
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = Field(Decimal(0), description="None when the profile has no price")
+
+
+class DocumentRow(Totals):
+    """One document in the summary of a run."""
+
+    name: str
+    status: Status
+    problem: str | None = Field(None, description="Message of the first problem")
+
+
+class RunSummary(_Value):
+    """What a run did, written as `OUT/run.json`."""
+
+    documents: tuple[DocumentRow, ...]
+    totals: Totals
+    complete: int = 0
+    partial: int = 0
+    failed: int = 0
+    skipped: int = 0
+    requests_sent: int = Field(0, description="Calls made in this very run, failed ones included")
+    spent_usd: Decimal | None = Field(Decimal(0), description="Money spent in this very run; None without a price")
+    elapsed_s: float = 0.0
+    model: ModelInfo
+    recipe: RecipeInfo
+    output: str | None = Field(None, description="Folder the records were written to")
+
+
+class PlanRow(_Value):
+    """One document in a plan. `problem` is set when it cannot be read; it then costs nothing."""
+
+    name: str
+    pages: int = 0
+    frames: int = 0
+    chunks: int = 0
+    requests: int = Field(0, description="Requests that would be sent; chunks answered before need none")
+    input_tokens_expected: int = 0
+    input_tokens_safe: int = 0
+    output_tokens_ceiling: int = 0
+    cost_usd_expected: Decimal | None = Decimal(0)
+    cost_usd_ceiling: Decimal | None = Decimal(0)
+    problem: str | None = None
+
+
+class Plan(_Value):
+    """What a run would send, and its price. `totals` sums the rows; its name is empty."""
+
+    documents: tuple[PlanRow, ...]
+    totals: PlanRow
+    model: ModelInfo
+    recipe: RecipeInfo
+
+
+def record_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a record as written."""
+    schema = Record[dict[str, Any]].model_json_schema(mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Record"
+    # Evidence is written without its empty fields, so none of them is required.
+    schema["$defs"]["Evidence"].pop("required", None)
+    return schema
+
+
+def write_record_schema(path: Path) -> None:
+    """Rewrite `record.schema.json`."""
+    path.write_text(json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_record_schema(Path(__file__).with_name("record.schema.json"))

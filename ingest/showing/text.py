@@ -1,0 +1,101 @@
+"""Text made safe and short for a terminal: names of files come from strangers."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from decimal import Decimal
+from io import StringIO
+from shutil import get_terminal_size
+from typing import TypeVar
+
+from rich.console import Console, RenderableType
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories that may move the cursor, reorder or hide text, or that cannot be encoded."""
+
+STATUS_STYLES = {"complete": "green", "partial": "yellow", "failed": "red", "skipped": "dim"}
+"""How a record's status is coloured on a terminal."""
+
+T = TypeVar("T")
+
+
+def printable(text: str) -> str:
+    """The text with control, format and surrogate characters as visible escapes such as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSAFE else char for char in text
+    )
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """The text on one line, printable, cut at `limit` characters."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text cut in the middle to `limit` characters: both the folder and the end of a file name are telling."""
+    if len(text) <= limit:
+        return text
+    head = (limit - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
+
+
+def thinned(rows: Sequence[T], limit: int) -> tuple[Sequence[T], int, Sequence[T]]:
+    """First rows, how many are left out, last rows: at most `limit` rows are kept."""
+    if len(rows) <= limit:
+        return rows, 0, ()
+    tail = limit // 2
+    head = limit - tail
+    return rows[:head], len(rows) - limit, rows[len(rows) - tail :]
+
+
+def count(number: int, noun: str) -> str:
+    """`1 page`, `2 pages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def dollars(value: Decimal | None) -> str:
+    """US dollars with as many digits as a small price needs; a dash without a price."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "$0"
+    if value < Decimal("0.0001"):
+        return "<$0.0001"
+    return f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, or of `COLUMNS`; 100 when there is neither."""
+    return max(40, get_terminal_size((100, 24)).columns)
+
+
+def rendered(*items: RenderableType, width: int, color: bool = False) -> str:
+    """Rich renderables as text of at most `width` columns, without trailing blanks."""
+    out = StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color or "NO_COLOR" in os.environ,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    for item in items:
+        console.print(item)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

@@ -1,0 +1,339 @@
+"""The values that flow between the steps: `Source → Document → Chunk → Request → Reply → Partial → Record`.
+
+All are frozen and slotted; a step makes a new value, it does not fill one in. Values that cross a file or the
+wire as JSON are pydantic models and live in `record.py` and `profile.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+Json: TypeAlias = Any
+"""A JSON value: dict, list, str, int, float, bool or None. The one place where `Any` is allowed."""
+
+JsonObject: TypeAlias = dict[str, Any]
+
+PagePolicy: TypeAlias = Literal["auto", "image", "text", "both"]
+PageMode: TypeAlias = Literal["image", "text", "both"]
+PartKind: TypeAlias = Literal["page", "frame"]
+Detail: TypeAlias = Literal["low", "high", "xhigh"]
+EvidenceMode: TypeAlias = Literal["none", "part", "quote"]
+Rung: TypeAlias = Literal["json_schema", "tool", "prompt"]
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_calls", "unknown"]
+BBox: TypeAlias = tuple[float, float, float, float]
+"""(x0, y0, x1, y1), origin top left; the unit stands in the field that holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A recorded failure or doubt. `part_index` (from 0) names the page or frame, None the whole document."""
+
+    stage: str
+    code: str
+    message: str
+    part_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file to ingest.
+
+    `name` is the relative path that names its record; `path` is where the bytes are; `media_type` comes from the
+    bytes, and is "" when nothing recognises them.
+    """
+
+    name: str
+    uri: str
+    path: Path
+    size_bytes: int
+    sha256: str
+    media_type: str
+
+
+_CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
+_DIGIT = re.compile(r"[0-9!-/:-@\[-`{-~]")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class TextStats:
+    """Characters of a text by class, all that the token estimator needs of it (model-facts §11).
+
+    `spaces` counts runs of white space, since tokenizers fold them.
+    """
+
+    latin: int = 0
+    cjk: int = 0
+    digits: int = 0
+    other: int = 0
+    spaces: int = 0
+
+    @classmethod
+    def of(cls, text: str) -> TextStats:
+        """Count the characters of `text`."""
+        spaces = len(_SPACES.findall(text))
+        solid = _SPACES.sub("", text)
+        latin, cjk, digits = len(_LATIN.findall(solid)), len(_CJK.findall(solid)), len(_DIGIT.findall(solid))
+        return cls(latin, cjk, digits, len(solid) - latin - cjk - digits, spaces)
+
+    @property
+    def chars(self) -> int:
+        """Characters that are not white space."""
+        return self.latin + self.cjk + self.digits + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Descriptor of one page or frame: everything planning needs, no pixels.
+
+    `index` counts from 0 within the document. Pages carry their size in points after rotation (`width_pt`,
+    `height_pt`); raster pages and frames their size in pixels. `text` describes the text that will be sent
+    (layout text), zeros when the mode is image. `section` is the heading of the outline that starts on this
+    page. `error` is set when the part cannot be read: it is never sent, and the record says why.
+    """
+
+    index: int
+    kind: PartKind
+    mode: PageMode
+    width_pt: float = 0.0
+    height_pt: float = 0.0
+    width_px: int = 0
+    height_px: int = 0
+    rotation: int = 0
+    text: TextStats = TextStats()
+    section: str | None = None
+    timestamp_s: float | None = None
+    error: Problem | None = None
+
+    @property
+    def number(self) -> int:
+        """The number shown to people and to the model, from 1."""
+        return self.index + 1
+
+    @property
+    def key(self) -> str:
+        """Identity within the source: enters the request key."""
+        return f"{self.kind}:{self.index}:{self.mode}"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A probed source: its parts in reading order, and what was found wrong while probing."""
+
+    source: Source
+    parts: tuple[Part, ...]
+    title: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How a page or image becomes pixels. Computed from the profile and the settings; enters the request key.
+
+    Images are scaled to at most `max_pixels` keeping the aspect ratio, never above; their encoded size stays at
+    or below `max_bytes`, their sides at or above `min_side_px`, their aspect ratio within `max_aspect_ratio`
+    (padding with white).
+    """
+
+    max_pixels: int
+    max_bytes: int
+    min_side_px: int
+    max_aspect_ratio: float
+    jpeg_quality: int
+
+    @property
+    def key(self) -> str:
+        """Identity of the settings."""
+        return f"{self.max_pixels}:{self.max_bytes}:{self.min_side_px}:{self.max_aspect_ratio:g}:{self.jpeg_quality}"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text content part: the text of a page, laid out as on the page."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image content part: encoded bytes ready to be sent."""
+
+    data: bytes
+    media_type: str
+    width_px: int
+    height_px: int
+
+
+Content: TypeAlias = Text | Image
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a page and where it stands. `bbox` in points of the page as displayed (rotation applied)."""
+
+    text: str
+    bbox: BBox
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The content of one part, ready to send, and the words of its text layer (empty without one).
+
+    `error` is set, and `contents` empty, when the part could be probed but not loaded.
+    """
+
+    part: Part
+    contents: tuple[Content, ...]
+    words: tuple[Word, ...] = ()
+    error: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Input tokens of something: the expected value, and one that is not passed."""
+
+    expected: int
+    safe: int
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(self.expected + other.expected, self.safe + other.safe)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Parts sent together. A part is owned by exactly one chunk; neighbours may carry it as context."""
+
+    index: int
+    owned: tuple[Part, ...]
+    context: tuple[Part, ...] = ()
+    estimate: Estimate = Estimate(0, 0)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts carried, in reading order."""
+        return tuple(sorted((*self.owned, *self.context), key=lambda part: part.index))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the model, before any protocol: `wire/` turns it into an HTTP call.
+
+    `contents` are the content parts of the one user message, in order. `schema` is the chunk schema. `parameters`
+    holds the model's own settings by gateway name (`max_tokens`, `enable_thinking`, `image_detail` …), already
+    range-checked.
+    """
+
+    key: str
+    model: str
+    system: str
+    contents: tuple[Content, ...]
+    schema: JsonObject
+    schema_name: str
+    rung: Rung
+    parameters: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """A request as one protocol writes it: path below the base URL and JSON body. Secrets are the client's."""
+
+    path: str
+    body: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A response as it came: status, lower-case headers, and the JSON body (None when it is not JSON)."""
+
+    status: int
+    headers: dict[str, str]
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call as the server counted them. `output_tokens` includes `reasoning_tokens`."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PageWords:
+    """Words the model's side read from a part's image (local engine); boxes are fractions of the image, 0 to 1."""
+
+    part_number: int
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer, whatever the protocol. `text` is the JSON text (or the tool's arguments)."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    model: str
+    request_id: str | None = None
+    page_words: tuple[PageWords, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cite:
+    """Where the model says a value stands: the part's number (from 1) and, when asked for, the words quoted."""
+
+    part_number: int | None
+    quote: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """One chunk's data in the user's own shape, with the model's cites by JSON Pointer.
+
+    `data` may lack required values: every leaf is nullable in a chunk. A pointer in `cites` names a leaf, or an
+    array item whose leaves share the cite.
+    """
+
+    chunk: Chunk
+    data: Json
+    cites: dict[str, Cite]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person watching would like to know; fields beside `kind` are filled where they apply."""
+
+    kind: Literal[
+        "run_started",
+        "document_started",
+        "document_planned",
+        "request_started",
+        "request_finished",
+        "document_finished",
+        "run_finished",
+    ]
+    name: str = ""
+    documents: int = 0
+    parts: int = 0
+    chunks: int = 0
+    from_ledger: bool = False
+    status: str = ""
+    message: str = ""
+
+
+Observer: TypeAlias = Callable[[Event], None]

@@ -1,0 +1,1 @@
+"""Jobs and recipes built on the front door of `ingest`."""

@@ -1,0 +1,25 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def fixtures_folder() -> Path:
+    """The project's own sample documents."""
+    return ROOT / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """A folder of real documents with ground truth; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("INGEST_CORPUS", ROOT.parent / "shared" / "corpus"))
+    if not (folder / "catalog.json").is_file():
+        pytest.skip(f"no corpus of real documents at {folder}; set INGEST_CORPUS to its path")
+    return folder
