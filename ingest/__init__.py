@@ -4,24 +4,28 @@
     for record in ingest.run(["inbox/"], schema=Invoice, output="out"):
         ...
 
-Heavy dependencies are imported on first use.
+Names are imported on first use, so that importing the package costs next to nothing.
 """
 
-from ingest.api import configure, extract, extract_async, plan, run, run_to_folder, stream
-from ingest.config import AskingSettings, Config, Endpoint, PlanningSettings, ReadingSettings, Recipe
-from ingest.errors import (
-    ConfigError,
-    IngestError,
-    LedgerError,
-    ModelError,
-    OutputError,
-    ReplyError,
-    SourceError,
-)
-from ingest.profile import Profile, load_profile, profile_names
-from ingest.recipes import load_recipe, recipe_from_schema, recipe_names
-from ingest.record import Evidence, Plan, Record, RunSummary
-from ingest.types import Event, Observer
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ingest.api import configure, extract, extract_async, plan, run, run_to_folder, stream
+    from ingest.config import AskingSettings, Config, Endpoint, PlanningSettings, ReadingSettings, Recipe
+    from ingest.errors import (
+        ConfigError,
+        IngestError,
+        LedgerError,
+        ModelError,
+        OutputError,
+        ReplyError,
+        SourceError,
+    )
+    from ingest.profile import Profile, load_profile, profile_names
+    from ingest.recipes import load_recipe, recipe_from_schema, recipe_names
+    from ingest.record import Evidence, Plan, Record, RunSummary
+    from ingest.types import Event, Observer
 
 __version__ = "0.1.0"
 
@@ -59,3 +63,26 @@ __all__ = [
     "run_to_folder",
     "stream",
 ]
+
+_HOMES = {
+    "api": "configure extract extract_async plan run run_to_folder stream",
+    "config": "AskingSettings Config Endpoint PlanningSettings ReadingSettings Recipe",
+    "errors": "ConfigError IngestError LedgerError ModelError OutputError ReplyError SourceError",
+    "profile": "Profile load_profile profile_names",
+    "recipes": "load_recipe recipe_from_schema recipe_names",
+    "record": "Evidence Plan Record RunSummary",
+    "types": "Event Observer",
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names.split():
+            value: object = getattr(import_module(f"ingest.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'ingest' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

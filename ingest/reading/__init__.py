@@ -1,0 +1,145 @@
+"""Files to parts, parts to content.
+
+`EXTRACTORS` is the table of what can be read: media type to `"module:attribute"`, imported on first use, so that nobody
+pays for a library he does not need. Other packages add extractors under the entry point group `ingest.extractors`; an
+entry is named by its media type.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Protocol, runtime_checkable
+
+from ingest.config import ReadingSettings
+from ingest.errors import UnsupportedMedia
+from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
+
+_PAGED = "ingest.reading.paged:EXTRACTOR"
+_IMAGE = "ingest.reading.image:EXTRACTOR"
+_OPENXML = "application/vnd.openxmlformats-officedocument."
+
+EXTRACTORS: dict[str, str] = {
+    "application/pdf": _PAGED,
+    "application/vnd.ms-xpsdocument": _PAGED,
+    "application/epub+zip": _PAGED,
+    f"{_OPENXML}wordprocessingml.document": _PAGED,
+    f"{_OPENXML}presentationml.presentation": _PAGED,
+    f"{_OPENXML}spreadsheetml.sheet": _PAGED,
+    "text/html": _PAGED,
+    "image/svg+xml": _PAGED,
+    "text/plain": _PAGED,
+    "text/markdown": _PAGED,
+    "text/csv": _PAGED,
+    "application/json": _PAGED,
+    "application/xml": _PAGED,
+    "image/jpeg": _IMAGE,
+    "image/png": _IMAGE,
+    "image/webp": _IMAGE,
+    "image/gif": _IMAGE,
+    "image/bmp": _IMAGE,
+    "image/tiff": _IMAGE,
+    "image/jp2": _IMAGE,
+    "image/avif": _IMAGE,
+    "image/heic": _IMAGE,
+}
+
+# What people hand us that no extractor reads, and the way out.
+_WAYS_OUT: dict[str, str] = {
+    "application/vnd.oasis.opendocument": "save it as PDF or DOCX (LibreOffice: soffice --headless --convert-to pdf FILE)",
+    "application/rtf": "save it as PDF or DOCX (LibreOffice: soffice --headless --convert-to pdf FILE)",
+    "application/msword": "save it as PDF or DOCX (LibreOffice: soffice --headless --convert-to pdf FILE)",
+    "application/vnd.ms-excel": "save it as PDF or XLSX (LibreOffice: soffice --headless --convert-to xlsx FILE)",
+    "application/vnd.ms-powerpoint": "save it as PDF or PPTX (LibreOffice: soffice --headless --convert-to pptx FILE)",
+    "application/vnd.ms-outlook": "save the message as PDF, and its attachments as files",
+    "message/rfc822": "save the message as PDF, and its attachments as files",
+    "application/zip": "unpack it and give the folder",
+    "application/x-encrypted-office": "save it without a password; passwords are only tried on PDF files",
+    "video/": "this version reads documents and images, not video",
+    "audio/": "sound has no pages to read",
+    "": "its bytes are of no kind known here; convert it to PDF or an image",
+}
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """How one family of files becomes parts and content. Open to outside packages; nothing to inherit.
+
+    Calls run in a worker process. Both raise `SourceError`s; anything else they raise is reported as `Unreadable`.
+    """
+
+    media_types: tuple[str, ...]
+
+    def open(self, source: Source, settings: ReadingSettings) -> Document:
+        """Descriptors of all parts in reading order, cheaply: no pixel is made. The same file gives the same value.
+
+        A part that cannot be read carries its `error`; the file is refused only when no part can be had.
+        """
+        ...
+
+    def load(
+        self, document: Document, parts: Sequence[Part], rendering: Rendering, settings: ReadingSettings
+    ) -> Iterable[Loaded]:
+        """The content of `parts`, one result for each in the order given.
+
+        A part that fails gives a `Loaded` with `error`, and the others go on. An iterator is welcome: each result is
+        handed on as it comes, and time is counted for each.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A part's descriptor and the doubts found while probing it."""
+
+    part: Part
+    problems: tuple[Problem, ...] = ()
+
+
+@runtime_checkable
+class PagewiseExtractor(Extractor, Protocol):
+    """An extractor that can probe some pages of a file alone.
+
+    Long documents are then shared among workers, and a page that hangs or kills its worker is known and left out.
+    """
+
+    def survey(self, source: Source, settings: ReadingSettings) -> Document:
+        """The document with as many parts as it has pages, and nothing known of them but their index."""
+        ...
+
+    def probe(self, document: Document, indices: Sequence[int], settings: ReadingSettings) -> Iterable[Probed]:
+        """The descriptors of the pages at `indices`, one result for each in the order given."""
+        ...
+
+
+def extractor_for(media_type: str, name: str = "the file") -> Extractor:
+    """The extractor of a media type. `name` is the file's name for the message.
+
+    Raises UnsupportedMedia when there is none, or when it needs a package that is not installed.
+    """
+    address = EXTRACTORS.get(media_type) or _outside_extractors().get(media_type)
+    if address is None:
+        kind = media_type or "of unknown kind"
+        raise UnsupportedMedia(f"{name} is {kind}, which cannot be read: {_way_out(media_type)}")
+    module, _, attribute = address.partition(":")
+    extractor = getattr(importlib.import_module(module), attribute)
+    if isinstance(extractor, type):
+        extractor = extractor()
+    if not isinstance(extractor, Extractor):
+        raise UnsupportedMedia(f"{name} is {media_type}: {address} is not an extractor; update the package it comes from")
+    return extractor
+
+
+def _way_out(media_type: str) -> str:
+    for prefix, way_out in _WAYS_OUT.items():
+        if prefix and media_type.startswith(prefix):
+            return way_out
+    return _WAYS_OUT[""] if not media_type else "convert it to PDF or an image"
+
+
+@cache
+def _outside_extractors() -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group="ingest.extractors")}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
+from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
-from rich.console import RenderableType
-from rich.padding import Padding
+from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,7 @@ from ingest.record import (
 )
 from ingest.showing.text import (
     STATUS_STYLES,
+    compact,
     count,
     dollars,
     duration,
@@ -39,6 +41,9 @@ from ingest.types import Json
 
 _ROWS = 30
 _REASONS = 20
+_NAME_COLUMNS = 28
+
+Row = TypeVar("Row", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,60 +69,35 @@ PLAIN = Look()
 
 def summary_table(summary: RunSummary, look: Look = PLAIN) -> str:
     """What a run did: a row per document, totals, what is not complete and why, what it cost."""
-    table, width = _table(look), look.columns
-    rows, total = summary.documents, summary.totals
-    columns = _summary_columns(rows)
-    numbers = sum(max(len(head), *(len(cell(row)) for row in (*rows, total))) + 2 for head, cell in columns)
-    name_width = max(16, width - numbers - 11)
-    table.add_column("document", count(len(rows), "document"), no_wrap=True, overflow="crop", min_width=name_width)
-    table.add_column("status", no_wrap=True)
-    for head, cell in columns:
-        table.add_column(head, cell(total), justify="right", no_wrap=True)
-    head_rows, left_out, tail_rows = thinned(rows, look.limit(_ROWS))
-    for row in head_rows:
-        _add_document(table, row, columns, name_width)
-    if left_out:
-        table.add_row(Text(f"… {left_out:,} more …", "dim"))
-    for row in tail_rows:
-        _add_document(table, row, columns, name_width)
+    columns = _summary_columns(summary.documents)
     items: list[RenderableType] = [_heading(summary.recipe, summary.model)]
-    if rows:
-        items.append(table)
-    items += _reasons([(row.name, row.status, row.problem) for row in rows if row.status != "complete"], look)
-    items += [Text(line) for line in _closing(summary)]
-    return rendered(*items, width=width, color=look.color)
+    if summary.documents:
+        names = [(row.name, "") for row in summary.documents]
+        items += ["", _documents_table(names, summary.documents, summary.totals, columns, look)]
+    reasons = [(row.name, row.status, row.problem) for row in summary.documents if row.status != "complete"]
+    items += _reasons(reasons, look, "Not complete")
+    items += ["", *(Text(line) for line in _closing(summary))]
+    return rendered(*items, width=look.columns, color=look.color)
 
 
 def plan_table(plan: Plan, look: Look = PLAIN) -> str:
     """What a run would send and cost: a row per document, totals, and the documents that cannot be read."""
-    table, width = _table(look), look.columns
-    rows, total = plan.documents, plan.totals
-    columns = _plan_columns(rows)
-    numbers = sum(max(len(head), *(len(cell(row)) for row in (*rows, total))) + 2 for head, cell in columns)
-    name_width = max(16, width - numbers)
-    table.add_column("document", count(len(rows), "document"), no_wrap=True, overflow="crop", min_width=name_width)
-    for head, cell in columns:
-        table.add_column(head, cell(total), justify="right", no_wrap=True)
-    head_rows, left_out, tail_rows = thinned(rows, look.limit(_ROWS))
-    for row in (*head_rows, None, *tail_rows) if left_out else head_rows:
-        if row is None:
-            table.add_row(Text(f"… {left_out:,} more …", "dim"))
-        else:
-            style = "red" if row.problem else ""
-            name = Text(shortened(printable(row.name), name_width), style)
-            table.add_row(name, *(cell(row) for _, cell in columns))
+    columns = _plan_columns(plan.documents)
     items: list[RenderableType] = [_heading(plan.recipe, plan.model)]
-    if rows:
-        items.append(table)
-    items += _reasons([(row.name, "failed", row.problem) for row in rows if row.problem], look, "Cannot be read")
-    items.append(Text(_price(total)))
-    return rendered(*items, width=width, color=look.color)
+    if plan.documents:
+        names = [(row.name, "red" if row.problem else "") for row in plan.documents]
+        items += ["", _documents_table(names, plan.documents, plan.totals, columns, look)]
+    reasons = [(row.name, "failed", row.problem) for row in plan.documents if row.problem]
+    items += _reasons(reasons, look, "Cannot be read")
+    items += ["", Text(_price(plan.totals))]
+    return rendered(*items, width=look.columns, color=look.color)
 
 
 def record_table(record: Record, look: Look = PLAIN) -> str:
     """One record: each value with the place it comes from, conflicts, and problems."""
     width = look.columns
-    table = _table(look, footer=False)
+    table = _table(footer=False)
+    table.width = width
     table.add_column("field", no_wrap=True, max_width=width // 3)
     table.add_column("value", ratio=1, overflow="fold")
     table.add_column("where", no_wrap=True)
@@ -142,41 +122,82 @@ def record_table(record: Record, look: Look = PLAIN) -> str:
     return rendered(*items, width=width, color=look.color)
 
 
-_SummaryColumn = tuple[str, Callable[[Totals], str]]
-_PlanColumn = tuple[str, Callable[[PlanRow], str]]
+class _Column(NamedTuple, Generic[Row]):
+    """A column of a table of documents. On a narrow terminal the column of the highest `drop` goes first; 0 stays."""
+
+    head: str
+    cell: Callable[[Row], str]
+    drop: int = 0
+    style: Callable[[Row], str] | None = None
+    justify: JustifyMethod = "right"
+
+    def columns_needed(self, rows: Sequence[Row]) -> int:
+        """Its width with the gap beside it."""
+        return max(len(self.head), *(len(self.cell(row)) for row in rows)) + 2
 
 
-def _summary_columns(rows: Sequence[Totals]) -> list[_SummaryColumn]:
-    """Columns worth showing: those about frames and the ledger only when there are any."""
-    columns: list[_SummaryColumn] = [("pages", lambda row: f"{row.pages:,}")]
-    if any(row.frames for row in rows):
-        columns.append(("frames", lambda row: f"{row.frames:,}"))
-    columns += [("chunks", lambda row: f"{row.chunks:,}"), ("requests", lambda row: f"{row.requests:,}")]
-    if any(row.from_ledger for row in rows):
-        columns.append(("kept", lambda row: f"{row.from_ledger:,}"))
-    return [
-        *columns,
-        ("tokens in", lambda row: f"{row.input_tokens:,}"),
-        ("out", lambda row: f"{row.output_tokens:,}"),
-        ("cost", lambda row: dollars(row.cost_usd)),
+def _summary_columns(rows: Sequence[DocumentRow]) -> list[_Column[Totals]]:
+    columns = [
+        _Column[Totals]("status", _status, style=lambda row: STATUS_STYLES.get(_status(row), ""), justify="left"),
+        _Column[Totals]("pages", lambda row: f"{row.pages:,}", 1),
+        _Column[Totals]("frames", lambda row: f"{row.frames:,}", 2),
+        _Column[Totals]("chunks", lambda row: f"{row.chunks:,}", 4),
+        _Column[Totals]("requests", lambda row: f"{row.requests:,}", 3),
+        _Column[Totals]("tokens in", lambda row: compact(row.input_tokens)),
+        _Column[Totals]("out", lambda row: compact(row.output_tokens), 2),
+        _Column[Totals]("cost", lambda row: dollars(row.cost_usd)),
     ]
+    return [column for column in columns if column.head != "frames" or any(row.frames for row in rows)]
 
 
-def _plan_columns(rows: Sequence[PlanRow]) -> list[_PlanColumn]:
-    columns: list[_PlanColumn] = [("pages", lambda row: f"{row.pages:,}")]
-    if any(row.frames for row in rows):
-        columns.append(("frames", lambda row: f"{row.frames:,}"))
-    return [
-        *columns,
-        ("chunks", lambda row: f"{row.chunks:,}"),
-        ("requests", lambda row: f"{row.requests:,}"),
-        ("tokens in", lambda row: f"{row.input_tokens_expected:,}"),
-        ("expected", lambda row: dollars(row.cost_usd_expected)),
-        ("at most", lambda row: dollars(row.cost_usd_ceiling)),
+def _plan_columns(rows: Sequence[PlanRow]) -> list[_Column[PlanRow]]:
+    columns = [
+        _Column[PlanRow]("pages", lambda row: f"{row.pages:,}", 1),
+        _Column[PlanRow]("frames", lambda row: f"{row.frames:,}", 2),
+        _Column[PlanRow]("chunks", lambda row: f"{row.chunks:,}", 4),
+        _Column[PlanRow]("requests", lambda row: f"{row.requests:,}", 3),
+        _Column[PlanRow]("tokens in", lambda row: compact(row.input_tokens_expected)),
+        _Column[PlanRow]("expected", lambda row: dollars(row.cost_usd_expected)),
+        _Column[PlanRow]("at most", lambda row: dollars(row.cost_usd_ceiling)),
     ]
+    return [column for column in columns if column.head != "frames" or any(row.frames for row in rows)]
 
 
-def _table(look: Look, footer: bool = True) -> Table:
+def _status(row: Totals) -> str:
+    return row.status if isinstance(row, DocumentRow) else ""
+
+
+def _documents_table(
+    names: Sequence[tuple[str, str]], rows: Sequence[Row], total: Row, columns: Sequence[_Column[Row]], look: Look
+) -> Table:
+    """Rows with their names and styles, and the totals below; columns are dropped until names can be told apart."""
+    kept = list(columns)
+    longest = max(len(name) for name, _ in names)
+
+    def room() -> int:
+        return look.columns - sum(column.columns_needed((*rows, total)) for column in kept)
+
+    while room() < min(longest, _NAME_COLUMNS) and any(column.drop for column in kept):
+        kept.remove(max(kept, key=lambda column: column.drop))
+    table = _table()
+    table.add_column("document", count(len(rows), "document"), no_wrap=True)
+    for column in kept:
+        table.add_column(column.head, column.cell(total), justify=column.justify, no_wrap=True)
+    head, left_out, tail = thinned(list(zip(names, rows, strict=True)), look.limit(_ROWS))
+    for (name, style), row in head:
+        table.add_row(Text(shortened(printable(name), max(room(), 12)), style), *_cells(kept, row))
+    if left_out:
+        table.add_row(Text(f"… {left_out:,} more …", "dim"))
+    for (name, style), row in tail:
+        table.add_row(Text(shortened(printable(name), max(room(), 12)), style), *_cells(kept, row))
+    return table
+
+
+def _cells(columns: Sequence[_Column[Row]], row: Row) -> list[Text]:
+    return [Text(column.cell(row), column.style(row) if column.style else "") for column in columns]
+
+
+def _table(footer: bool = True) -> Table:
     return Table(
         box=SIMPLE_HEAD,
         show_edge=False,
@@ -185,7 +206,6 @@ def _table(look: Look, footer: bool = True) -> Table:
         pad_edge=False,
         header_style="bold",
         footer_style="bold",
-        width=None if footer else look.columns,
     )
 
 
@@ -196,25 +216,18 @@ def _heading(recipe: RecipeInfo, model: ModelInfo) -> Text:
     return text.append(f", {model.model} at {printable(model.endpoint)}", "not bold")
 
 
-def _add_document(table: Table, row: DocumentRow, columns: Sequence[_SummaryColumn], name_width: int) -> None:
-    name = Text(shortened(printable(row.name), name_width))
-    table.add_row(name, Text(row.status, STATUS_STYLES[row.status]), *(cell(row) for _, cell in columns))
-
-
-def _reasons(
-    rows: Sequence[tuple[str, str, str | None]], look: Look, title: str = "Not complete"
-) -> list[RenderableType]:
+def _reasons(rows: Sequence[tuple[str, str, str | None]], look: Look, title: str) -> list[RenderableType]:
     if not rows:
         return []
-    items: list[RenderableType] = [Text(f"\n{title}", "bold")]
-    shown, left_out, tail = thinned(rows, look.limit(_REASONS))
-    for name, status, reason in (*shown, *tail):
-        line = Text(printable(name), STATUS_STYLES[status])
-        told = one_line(reason) if reason else status
-        items.append(Padding(line.append(f": {told}", "default"), (0, 0, 0, 2)))
-    if left_out:
-        items.append(Text(f"  and {left_out:,} more", "dim"))
-    return items
+    head, left_out, tail = thinned(rows, look.limit(_REASONS))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for part in (head, tail):
+        for name, status, reason in part:
+            told = f": {one_line(reason)}" if reason else ""
+            table.add_row(Text(f"  {status}", STATUS_STYLES[status]), Text(f"{printable(name)}{told}", overflow="fold"))
+        if part is head and left_out:
+            table.add_row("", Text(f"… {left_out:,} more …", "dim"))
+    return ["", Text(title, "bold"), table]
 
 
 def _closing(summary: RunSummary) -> list[str]:
@@ -222,9 +235,10 @@ def _closing(summary: RunSummary) -> list[str]:
     told = ", ".join(f"{number:,} {status}" for status, number in counts.items() if number) or "no documents"
     spent = "" if summary.spent_usd is None else f", {dollars(summary.spent_usd)} spent"
     lines = [
-        "",
         f"{told} in {duration(summary.elapsed_s)}; {count(summary.requests_sent, 'request')} sent in this run{spent}.",
     ]
+    if kept := summary.totals.from_ledger:
+        lines.append(f"{count(kept, 'answer')} came from the ledger.")
     if summary.output:
         lines.append(f"Records are in {printable(summary.output)}")
     return lines
@@ -233,12 +247,12 @@ def _closing(summary: RunSummary) -> list[str]:
 def _price(total: PlanRow) -> str:
     requests = count(total.requests, "request")
     if not total.requests:
-        return "\nNothing to send: every chunk is answered already." if total.chunks else "\nNothing to send."
+        return "Nothing to send: every chunk is answered already." if total.chunks else "Nothing to send."
     tokens = f"{total.input_tokens_expected:,} input tokens expected, {total.input_tokens_safe:,} at most"
     if total.cost_usd_ceiling is None:
-        return f"\n{requests}: {tokens}; the profile has no prices."
+        return f"{requests}: {tokens}; the profile has no prices."
     expected, ceiling = dollars(total.cost_usd_expected), dollars(total.cost_usd_ceiling)
-    return f"\n{requests}: {tokens}; {expected} expected, {ceiling} at most. Nothing was sent."
+    return f"{requests}: {tokens}; {expected} expected, {ceiling} at most. Nothing was sent."
 
 
 def _coverage(record: Record) -> str:

@@ -10,6 +10,7 @@ from io import StringIO
 from shutil import get_terminal_size
 from typing import TypeVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -37,11 +38,15 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text cut in the middle to `limit` characters: both the folder and the end of a file name are telling."""
-    if len(text) <= limit:
+    """The text cut in the middle to `limit` columns: both the folder and the end of a file name are telling."""
+    if cell_len(text) <= limit:
         return text
-    head = (limit - 1) // 3
-    return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
+    tail_columns = (limit - 1) * 2 // 3
+    head = set_cell_size(text, limit - 1 - tail_columns).rstrip()
+    start = len(text)
+    while cell_len(text[start - 1 :]) <= tail_columns:
+        start -= 1
+    return f"{head}…{text[start:]}"
 
 
 def thinned(rows: Sequence[T], limit: int) -> tuple[Sequence[T], int, Sequence[T]]:
@@ -51,6 +56,13 @@ def thinned(rows: Sequence[T], limit: int) -> tuple[Sequence[T], int, Sequence[T
     tail = limit // 2
     head = limit - tail
     return rows[:head], len(rows) - limit, rows[len(rows) - tail :]
+
+
+def compact(number: int) -> str:
+    """A count in at most six columns: `9,876`, `98.8k`, `1.23M`."""
+    if number < 10_000:
+        return f"{number:,}"
+    return f"{number / 1_000:.1f}k" if number < 999_950 else f"{number / 1_000_000:.2f}M"
 
 
 def count(number: int, noun: str) -> str:

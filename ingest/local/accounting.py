@@ -1,0 +1,279 @@
+"""The engine's own count of tokens and money, and its ledger of every request.
+
+It shares nothing with the estimator of the pipeline, so that a wrong figure on either side shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from ingest.errors import ConfigError, OutputError
+from ingest.local.contract import Ask, Message, TextPart
+from ingest.local.images import ImagePart
+from ingest.local.numbers import Numbers, ServedModel, default_system_message, text_encoding
+from ingest.local.refusal import Refusal
+
+_MILLION = Decimal(1_000_000)
+# Counting holds the interpreter's lock; longer texts are counted in pieces so that other threads get their turn.
+_PIECE_CHARACTERS = 1_000_000
+_KEPT_ENTRIES = 10_000
+
+
+class _Encoder(Protocol):
+    def count(self, text: str) -> int: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, tokens: list[int]) -> str: ...
+
+
+@cache
+def _load_encoder(name: str) -> _Encoder:
+    """The byte-pair encoder of the `bpe-openai` wheel, whose vocabulary lies inside it.
+
+    The compiled module is used, not the package's wrapper: the wrapper reads every vocabulary a second time (1.5 s)
+    and refuses texts of a million characters.
+    """
+    try:
+        with warnings.catch_warnings():
+            # The package opens its data with a call deprecated in Python 3.11 and 3.12.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from bpe_openai import _bindings
+    except ImportError as error:
+        raise ConfigError("the local engine needs bpe-openai; run: pip install 'ingest[local]'") from error
+    encoder: _Encoder = _bindings.tokenizer_for_encoding(name)
+    return encoder
+
+
+class Tokenizer:
+    """Counts and cuts text in tokens of a public byte-pair encoding."""
+
+    def __init__(self, encoding: str | None = None) -> None:
+        self._encoder = _load_encoder(encoding or text_encoding())
+
+    def count(self, text: str) -> int:
+        """Number of tokens of a text."""
+        pieces = (text[at : at + _PIECE_CHARACTERS] for at in range(0, len(text), _PIECE_CHARACTERS))
+        return sum(self._encoder.count(piece) for piece in pieces)
+
+    def cut(self, text: str, max_tokens: int) -> tuple[str, int, bool]:
+        """At most `max_tokens` tokens of the text, how many that are, and whether something was cut off.
+
+        A character of several tokens is never cut in half: the answer ends before it.
+        """
+        tokens = self._encoder.encode(text)
+        if len(tokens) <= max_tokens:
+            return text, len(tokens), False
+        for shorter in range(max_tokens, -1, -1):
+            try:
+                return self._encoder.decode(tokens[:shorter]), max_tokens, True
+            except ValueError:
+                continue
+        return "", max_tokens, True
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request. `output_tokens` includes `reasoning_tokens`, `input_tokens` includes `cached_tokens`."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+def count_image(image: ImagePart, numbers: Numbers, request_detail: str | None) -> int:
+    """Tokens of an image: its pixels over pixels per token, rounded up, kept within the level of detail's bounds.
+
+    The request-wide level counts; the part's own wishes only where the profile says that they reach the model.
+    """
+    detail = request_detail or numbers.default_detail
+    if numbers.detail_per_part and image.detail is not None:
+        detail = image.detail
+    rule = numbers.detail[detail]
+    area = image.width_px * image.height_px
+    low, high = rule.min_tokens, rule.max_tokens
+    if numbers.detail_per_part and (image.min_pixels is not None or image.max_pixels is not None):
+        area = max(min(area, image.max_pixels or numbers.max_pixels), image.min_pixels or numbers.min_pixels)
+        low, high = 1, numbers.max_pixels // rule.pixels_per_token
+    return min(max(-(-area // rule.pixels_per_token), low), high)
+
+
+def count_input(ask: Ask, tokenizer: Tokenizer) -> int:
+    """Input tokens of a request; raises a 400 Refusal when they pass the model's limit."""
+    numbers = ask.model.numbers
+    total = numbers.tokens_per_request
+    total += sum(tokenizer.count(json.dumps(value, ensure_ascii=False)) for value in ask.form_text)
+    if not any(message.role in ("system", "developer") for message in ask.messages):
+        total += numbers.tokens_per_message + numbers.tokens_per_part + tokenizer.count(default_system_message())
+    total += sum(_count_message(message, ask, tokenizer) for message in ask.messages)
+    if total > numbers.max_input_tokens:
+        raise Refusal(
+            400,
+            "OutofContextError",
+            f"Total tokens of image and text exceed max message tokens. ({total} > {numbers.max_input_tokens})",
+            "messages",
+        )
+    return total
+
+
+def _count_message(message: Message, ask: Ask, tokenizer: Tokenizer) -> int:
+    numbers = ask.model.numbers
+    total = numbers.tokens_per_message + numbers.tokens_per_part * len(message.parts)
+    total += tokenizer.count(message.tool_text)
+    for part in message.parts:
+        is_text = isinstance(part, TextPart)
+        total += tokenizer.count(part.text) if is_text else count_image(part, numbers, ask.image_detail)
+    return total
+
+
+def price(usage: Usage, numbers: Numbers) -> Decimal:
+    """Price in USD: every token of the request at the tier of its input length. Cached tokens get no discount."""
+    for tier in numbers.tiers:
+        if usage.input_tokens < tier.below_input_tokens:
+            spent = usage.input_tokens * tier.input_usd_per_million + usage.output_tokens * tier.output_usd_per_million
+            return spent / _MILLION
+    raise ValueError(f"no price for {usage.input_tokens} input tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One request as the engine saw it. `cost_usd` is billed (0 for a free model), `list_cost_usd` what the real
+    service would charge. `code` is the error code, or the finish reason of an answer; `fault` the injected one."""
+
+    number: int
+    at_unix_s: float
+    endpoint: str
+    model: str
+    status: int
+    code: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    cost_usd: Decimal
+    list_cost_usd: Decimal
+    pages_read: int
+    pages_by_ocr: int
+    request_sha256: str
+    fault: str
+    duration_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; money as strings so that no digit is lost."""
+        return {key: str(value) if isinstance(value, Decimal) else value for key, value in asdict(self).items()}
+
+
+class Accounting:
+    """The ledger of requests: the last ten thousand in memory, all of them in a JSONL file when a path is given.
+
+    Raises OutputError when the file cannot be written.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.entries: deque[Entry] = deque(maxlen=_KEPT_ENTRIES)
+        self._path = path
+        self._lock = threading.Lock()
+        self._totals = {"requests": 0, "input_tokens": 0, "output_tokens": 0}
+        self._cost_usd = Decimal(0)
+        self._list_cost_usd = Decimal(0)
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """Everything billed so far."""
+        return self._cost_usd
+
+    @property
+    def list_cost_usd(self) -> Decimal:
+        """What the real service would have charged so far."""
+        return self._list_cost_usd
+
+    def next_number(self) -> int:
+        """Counts one more request; numbers start at 1."""
+        with self._lock:
+            self._totals["requests"] += 1
+            return self._totals["requests"]
+
+    def record(self, entry: Entry) -> None:
+        """Books a request that ended."""
+        with self._lock:
+            self.entries.append(entry)
+            self._totals["input_tokens"] += entry.input_tokens
+            self._totals["output_tokens"] += entry.output_tokens
+            self._cost_usd += entry.cost_usd
+            self._list_cost_usd += entry.list_cost_usd
+            if self._path is not None:
+                self._append(self._path, entry)
+
+    def _append(self, path: Path, entry: Entry) -> None:
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry.to_json()) + "\n")
+        except OSError as error:
+            raise OutputError(f"the local engine cannot write its ledger {path}: {error.strerror}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Totals and the kept entries, oldest first."""
+        with self._lock:
+            totals: dict[str, Any] = dict(self._totals)
+            totals |= {"cost_usd": str(self._cost_usd), "list_cost_usd": str(self._list_cost_usd)}
+            return {"object": "list", "totals": totals, "data": [entry.to_json() for entry in self.entries]}
+
+
+def billed(usage: Usage, model: ServedModel) -> tuple[Decimal, Decimal]:
+    """What a request costs under its model id, and its list price, in USD."""
+    listed = price(usage, model.numbers)
+    return (Decimal(0) if model.is_free else listed), listed
+
+
+class PrefixCache:
+    """Repeated beginnings of requests: how many input tokens a request shares with one of the last ten minutes.
+
+    A prefix ends after a message's part, and counts from `min_tokens` tokens.
+    """
+
+    def __init__(self, min_tokens: int = 1024, kept_s: float = 600.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._min_tokens = min_tokens
+        self._kept_s = kept_s
+        self._clock = clock
+        self._seen: dict[bytes, float] = {}
+        self._lock = threading.Lock()
+
+    def cached_tokens(self, ask: Ask, tokenizer: Tokenizer) -> int:
+        """Tokens of the longest known prefix; the request's own prefixes are known from now on."""
+        prefixes = self._prefixes(ask, tokenizer)
+        now = self._clock()
+        with self._lock:
+            self._seen = {key: at for key, at in self._seen.items() if now - at < self._kept_s}
+            known = [tokens for key, tokens in prefixes.items() if key in self._seen]
+            self._seen.update(dict.fromkeys(prefixes, now))
+        return max(known, default=0)
+
+    def _prefixes(self, ask: Ask, tokenizer: Tokenizer) -> Mapping[bytes, int]:
+        numbers = ask.model.numbers
+        digest = hashlib.sha256(ask.model.id.encode())
+        tokens = 0
+        prefixes: dict[bytes, int] = {}
+        for message in ask.messages:
+            digest.update(b"\0" + message.role.encode())
+            for part in message.parts:
+                if isinstance(part, TextPart):
+                    digest.update(b"\1" + part.text.encode())
+                    tokens += tokenizer.count(part.text)
+                else:
+                    digest.update(b"\2" + part.data)
+                    tokens += count_image(part, numbers, ask.image_detail)
+                if tokens >= self._min_tokens:
+                    prefixes[digest.digest()] = tokens
+        return prefixes

@@ -1,0 +1,1 @@
+"""Partials to one record: the data merged by declared rules, checked against the schema, each value traced to its page."""

@@ -1,0 +1,230 @@
+"""What the command was given, as files with safe names; what a file is, before anybody opens it."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from ingest.config import ReadingSettings
+from ingest.errors import ConfigError, TooLarge, Unreadable
+from ingest.reading.media import HEAD_BYTES, sniff
+from ingest.types import Source
+
+_BLOCK_BYTES = 1 << 20
+# A name becomes a file name with a suffix and, while it is written, a temporary one: common file systems take 255 bytes.
+_MAX_STEP_BYTES = 180
+_MAX_NAME_BYTES = 900
+_STATE_FOLDER = ".ingest"
+_OUTPUT_FILES = frozenset({"records.jsonl", "run.json"})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to ingest and the name of its record: relative, with forward slashes, safe below any folder."""
+
+    name: str
+    path: Path
+
+
+def discover(paths: Iterable[str | os.PathLike[str]], output: Path | None = None) -> Iterator[Found]:
+    """The files that `paths` name: files, folders with all below them, and glob patterns; lazily, in a stable order.
+
+    Within a folder files come sorted. Hidden files and folders are skipped unless named themselves, and so is
+    `output`, and any folder that an earlier run wrote to. No file comes twice. Two files that would share a record's name are
+    told apart by a suffix made from the path of the later one.
+
+    Raises ConfigError when a path does not exist or a pattern matches nothing.
+    """
+    names = _Names()
+    for given in paths:
+        for path, relative in _expand(os.fspath(given), output):
+            found = names.give(path, relative)
+            if found is not None:
+                yield found
+
+
+def describe(found: Found, settings: ReadingSettings) -> Source:
+    """Hash a file block by block and find its media type.
+
+    Raises Unreadable when it is empty, vanished, no regular file or may not be read; TooLarge beyond `max_file_bytes`.
+    """
+    try:
+        status = found.path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable(f"{found.name} is not a regular file: give files or folders of files")
+        if status.st_size > settings.max_file_bytes:
+            raise TooLarge(
+                f"{found.name} has {status.st_size:,} bytes, more than the limit of {settings.max_file_bytes:,}: "
+                "raise max_file_bytes to read it"
+            )
+        with found.path.open("rb") as file:
+            digest, size_bytes = hashlib.sha256(), 0
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                size_bytes += len(block)
+            if not size_bytes:
+                raise Unreadable(f"{found.name} is empty: 0 bytes, there is nothing to read")
+            file.seek(0)
+            media_type = sniff(file.read(HEAD_BYTES), found.path.name, file)
+    except FileNotFoundError as error:
+        raise Unreadable(f"{found.name} has vanished: {found.path} no longer exists") from error
+    except PermissionError as error:
+        raise Unreadable(f"{found.name} may not be read: check the permissions of {found.path}") from error
+    except OSError as error:
+        raise Unreadable(f"{found.name} cannot be read: {error.strerror or error}") from error
+    uri = found.path.absolute().as_uri()
+    return Source(found.name, uri, found.path, size_bytes, digest.hexdigest(), media_type)
+
+
+class _Names:
+    """Names given so far. Compared as the most forgetful file system would: case folded, composed."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = {"run"}  # OUT/run.json is the report of the run
+        self._paths: set[str] = set()
+
+    def give(self, path: Path, relative: PurePath) -> Found | None:
+        """The file with a name of its own, or None when this very path was given before."""
+        absolute = os.path.abspath(path)
+        if absolute in self._paths:
+            return None
+        self._paths.add(absolute)
+        name = _safe_name(relative)
+        if _fold(name) in self._taken:
+            name = _with_suffix(name, absolute)
+        self._taken.add(_fold(name))
+        return Found(name, path)
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def _with_suffix(name: str, key: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    stem, dot, extension = last.rpartition(".")
+    told_apart = f"{stem}~{_hash(key)}.{extension}" if dot and stem else f"{last}~{_hash(key)}"
+    return f"{folder}{slash}{told_apart}"
+
+
+def _safe_name(relative: PurePath) -> str:
+    steps = [_safe_step(step) for step in relative.parts if step not in ("", "/", ".", relative.anchor)]
+    name = "/".join(steps) or "_"
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        name = f"{_hash(name)}/{steps[-1]}"
+    return name
+
+
+def _safe_step(step: str) -> str:
+    safe = "".join("_" if _is_unsafe(character) else character for character in step)
+    if safe == _STATE_FOLDER or not safe.strip(". "):
+        safe = f"_{safe.strip('. ')}"
+    if len(safe.encode()) <= _MAX_STEP_BYTES:
+        return safe
+    extension = PurePath(safe).suffix if len(PurePath(safe).suffix.encode()) <= 16 else ""
+    room = _MAX_STEP_BYTES - len(extension.encode()) - 9
+    return f"{safe.encode()[:room].decode(errors='ignore')}~{_hash(step)}{extension}"
+
+
+def _is_unsafe(character: str) -> bool:
+    # Control characters, halves of broken encodings, and marks that reverse how a name reads.
+    return character in "/\\" or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or "\u202a" <= character <= "\u202e"
+
+
+def _expand(given: str, output: Path | None) -> Iterator[tuple[Path, PurePath]]:
+    path = Path(given)
+    if not given:
+        raise ConfigError("an empty path was given: name a file, a folder or a pattern")
+    try:
+        is_folder, exists = path.is_dir(), path.exists() or path.is_symlink()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{given!r} is not a usable path: {error}") from error
+    if is_folder:
+        yield from _walk(path, path, output)
+    elif exists:
+        yield path, PurePath(path.name)
+    elif glob.has_magic(given):
+        yield from _match(given, output)
+    elif "://" in given:
+        raise ConfigError(f"{given} is not a path: copy remote files to a folder first, and give that")
+    else:
+        raise ConfigError(f"{given} does not exist: check the path")
+
+
+def _match(pattern: str, output: Path | None) -> Iterator[tuple[Path, PurePath]]:
+    fixed = Path(*[step for step in _before_magic(Path(pattern).parts)])
+    matched = False
+    for hit in sorted(glob.glob(pattern, recursive=True)):
+        path, matched = Path(hit), True
+        if path.is_dir():
+            if "**" not in pattern:
+                yield from _walk(path, fixed, output)
+        elif not _is_output(path, output):
+            yield path, path.relative_to(fixed)
+    if not matched:
+        raise ConfigError(f"nothing matches the pattern {pattern}: check it, and quote it in a shell")
+
+
+def _before_magic(steps: tuple[str, ...]) -> Iterator[str]:
+    for step in steps[:-1]:
+        if glob.has_magic(step):
+            return
+        yield step
+
+
+def _walk(folder: Path, root: Path, output: Path | None) -> Iterator[tuple[Path, PurePath]]:
+    """Regular files below `folder`, sorted within each folder. Folders reached through links are entered once at most."""
+    pending: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    while pending:
+        current, above = pending.pop()
+        try:
+            status = current.stat()
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except PermissionError as error:
+            raise ConfigError(f"the folder {current} may not be read: check its permissions, or leave it out") from error
+        except OSError:
+            continue  # vanished while walking
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            continue
+        folders: list[Path] = []
+        names = {entry.name for entry in entries}
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.name.startswith(".") or _is_output(path, output):
+                continue
+            if entry.is_dir():
+                if not (path / _STATE_FOLDER).is_dir():
+                    folders.append(path)
+            elif not _is_record(path, names, output) and _may_hold_bytes(entry):
+                yield path, path.relative_to(root)
+        pending.extend((path, above | {identity}) for path in reversed(folders))
+
+
+def _may_hold_bytes(entry: os.DirEntry[str]) -> bool:
+    """Regular files, and links to nowhere, which are reported; never pipes or devices."""
+    try:
+        return entry.is_file() or entry.is_symlink()
+    except OSError:
+        return True
+
+
+def _is_output(path: Path, output: Path | None) -> bool:
+    return output is not None and os.path.abspath(path) == os.path.abspath(output)
+
+
+def _is_record(path: Path, names: set[str], output: Path | None) -> bool:
+    """Whether a file in a folder that is source and output at once was written by an earlier run."""
+    if output is None or not path.absolute().is_relative_to(output.absolute()):
+        return False
+    return path.name in _OUTPUT_FILES or (path.suffix == ".json" and path.stem in names)

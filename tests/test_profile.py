@@ -1,0 +1,74 @@
+"""Profiles: every figure is data, a user's file overrides single values."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from ingest.config import resolve_endpoint
+from ingest.errors import ConfigError
+from ingest.profile import load_profile, profile_names
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_profile_is_sound(name: str) -> None:
+    """A profile that contradicts itself would plan requests the server refuses."""
+    profile = load_profile(name)
+    assert profile.name == name
+    assert profile.max_input_tokens <= profile.window_tokens
+    assert profile.target_input_tokens < profile.tiers[0].max_input_tokens
+    assert [tier.max_input_tokens for tier in profile.tiers] == sorted(tier.max_input_tokens for tier in profile.tiers)
+    assert profile.default_detail in profile.images
+    for rule in profile.images.values():
+        assert rule.min_tokens <= rule.max_tokens
+        assert rule.max_pixels == rule.max_tokens * rule.pixels_per_token
+
+
+def test_a_file_overrides_single_values(tmp_path: Path) -> None:
+    """A correction of one price must not need a copy of everything else."""
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "seed-2-0-pro"\nname = "mine"\n[rate_limits]\nrequests_per_minute = 500\n')
+    profile = load_profile(str(path))
+    assert profile.rate_limits.requests_per_minute == 500
+    assert profile.rate_limits.tokens_per_minute == 2_000_000
+    assert profile.tiers[0].input_usd_per_million == Decimal("0.63")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("window_tokens = 5", "mine.toml"),
+        ('extends = "seed-2-0-pro"\nwindow = 5', "window"),
+        ("a = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_fault(tmp_path: Path, text: str, words: str) -> None:
+    """The user must find the line to mend."""
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_profile(str(path))
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    """A typing error is mended without opening the manual."""
+    with pytest.raises(ConfigError, match="seed-2-0-pro"):
+        load_profile("seed2")
+
+
+def test_no_key_names_both_ways_out() -> None:
+    """The first error a new user meets must say how to go on."""
+    profile = load_profile("seed-2-0-pro")
+    with pytest.raises(ConfigError, match=r"EMPIRIOLABS_API_KEY.*--local"):
+        resolve_endpoint(profile, environ={})
+    assert resolve_endpoint(profile, local=True, environ={}).local
+    assert resolve_endpoint(profile, base_url="http://127.0.0.1:1/v1", environ={}).api_key is None
+
+
+def test_a_key_never_shows() -> None:
+    """Settings are printed and logged."""
+    endpoint = resolve_endpoint(load_profile("seed-2-0-pro"), environ={"INGEST_API_KEY": "sk-very-secret"})
+    assert "very-secret" not in repr(endpoint)
+    assert "very-secret" not in endpoint.model_dump_json()
