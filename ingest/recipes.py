@@ -119,6 +119,11 @@ def recipe_from_schema(schema: object, instructions: str = "") -> Recipe:
     return _schema_recipe(getattr(schema, "__name__", "schema"), _schema_of_class(schema, repr(schema)), instructions)
 
 
+def schema_fields(schema: JsonObject) -> Iterator[tuple[str, str, str]]:
+    """Path, type and description of every field of a schema, parents first; array items are marked `[]`."""
+    yield from _fields(schema, schema, "", ())
+
+
 def build_config(
     recipe: Recipe,
     profile: Profile,
@@ -293,6 +298,30 @@ def _check_paths(schema: JsonObject, paths: Iterable[str], where: str) -> None:
             if not nodes:
                 known = ", ".join(sorted({name for name, _ in below})) or "nothing"
                 raise ConfigError(f"{where}: merge: the schema has no {path!r}: at {step!r} it has {known}")
+
+
+def _fields(node: JsonObject, root: JsonObject, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, str, str]]:
+    for name, sub in _properties(node, root):
+        below = _resolved(sub, root)
+        kinds = _kinds(sub, root)
+        here = f"{path}.{name}" if path else name
+        here += "[]" if "array" in kinds else ""
+        yield here, " | ".join(kinds) or "any", str(sub.get("description", below.get("description", "")))
+        # A schema that holds itself is followed once: its properties are the same objects again.
+        if id(sub) not in above:
+            yield from _fields(sub, root, here, (*above, id(sub)))
+
+
+def _kinds(node: JsonObject, root: JsonObject) -> list[str]:
+    """Type names of a schema without null, `array` first."""
+    node = _resolved(node, root)
+    stated = node.get("type", [])
+    kinds = [stated] if isinstance(stated, str) else list(stated)
+    if not kinds and ("enum" in node or "const" in node):
+        kinds = ["enum"]
+    for key in ("anyOf", "oneOf", "allOf"):
+        kinds += [kind for sub in node.get(key, []) if isinstance(sub, dict) for kind in _kinds(sub, root)]
+    return sorted(set(kinds) - {"null"})
 
 
 def _properties(node: JsonObject, root: JsonObject, depth: int = 0) -> Iterator[tuple[str, JsonObject]]:

@@ -97,7 +97,10 @@ _WEEKDAY: Final = re.compile(
 _TIME: Final = re.compile(
     r"(?<![\d:])([01]?\d|2[0-3])[:.]([0-5]\d)(?:[:.]([0-5]\d)(?:[.,]\d+)?)?(?!\d)\s*([ap]\.?m\b\.?)?"
 )
-_CLOCK_SUFFIX: Final = re.compile(r"(?:[t\s,]|\bat\b|\bum\b)+\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*(?:[ap]\.?m\b\.?|uhr)?\s*(?:z|[+-]\d{2}:?\d{2})?\s*$")
+_CLOCK_SUFFIX: Final = re.compile(
+    r"(?:[t\s,]|\bat\b|\bum\b)+\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*(?:[ap]\.?m\b\.?|uhr)?"
+    r"\s*(?:z|[+-]\d{2}:?\d{2})?\s*$"
+)
 
 _DATE: Final = re.compile(
     rf"""(?<![\w])(?:
@@ -106,7 +109,8 @@ _DATE: Final = re.compile(
     | (?P<a3>\d{{1,2}})\s?(?P<s3>[-/.])\s?(?P<b3>\d{{1,2}})\s?(?P=s3)\s?(?P<y3>[12]\d{{3}}|\d{{2}})(?![\d])
     | (?P<d4>\d{{1,2}})(?:\.|st\b|nd\b|rd\b|th\b|er\b|º|ª)?(?:\s?[-/]\s?|,?\s*(?:(?:de|of|day\sof)\s+)?)
       (?P<m4>{_MONTH})\b\.?,?(?:\s?[-/]\s?|\s*(?:(?:del?|of)\s+)?)'?(?P<y4>[12]\d{{3}}|\d{{2}})(?![\w])
-    | (?P<m5>{_MONTH})\b\.?(?:\s?[-/]\s?|\s*)(?P<d5>\d{{1,2}})(?:st|nd|rd|th)?\s?(?:,|-|/|\s)\s?(?P<y5>[12]\d{{3}})(?![\w])
+    | (?P<m5>{_MONTH})\b\.?(?:\s?[-/]\s?|\s*)(?P<d5>\d{{1,2}})(?:st|nd|rd|th)?
+      \s?(?:,|-|/|\s)\s?(?P<y5>[12]\d{{3}})(?![\w])
     | (?P<y6>[12]\d{{3}})[-/.\s]\s?(?P<m6>{_MONTH})\b\.?[-/.\s]\s?(?P<d6>\d{{1,2}})(?![\w])
     )""",
     re.VERBOSE,
@@ -116,9 +120,11 @@ _SIGN_WORDS: Final = "|".join(
     re.escape(sign) for sign in sorted({s for signs in CURRENCY_SIGNS.values() for s in signs}, key=len, reverse=True)
 )
 _CODE_WORDS: Final = "|".join(code.lower() for code in CURRENCY_SIGNS)
-_MONEY_EDGE: Final = re.compile(rf"^(?:{_SIGN_WORDS}|{_CODE_WORDS})\s*(?=[-+(\d.,])|(?<=[\d)\-.,])\s*(?:{_SIGN_WORDS}|{_CODE_WORDS})$")
+_MONEY_EDGE: Final = re.compile(
+    rf"^(?:{_SIGN_WORDS}|{_CODE_WORDS})\s*(?=[-+(\d.,])|(?<=[\d)\-.,])\s*(?:{_SIGN_WORDS}|{_CODE_WORDS})$"
+)
 _NUMBER_CORE: Final = re.compile(r"[.,]?\d[\d.,' ]*")
-_MINUSES: Final = str.maketrans({"−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "’": "'", "‘": "'", "`": "'", "´": "'"})
+_MINUSES: Final = str.maketrans("−–—‐‑’‘`´", "-----''''")
 _SPACES: Final = re.compile(r"\s+")
 _TOKEN: Final = re.compile(r"[^\W_]+")
 _CJK: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -303,9 +309,9 @@ def _readings(match: re.Match[str]) -> tuple[datetime.date, ...]:
         both = _days((year, second, first), (year, first, second))
         # Nobody who writes points between the parts puts the month first.
         return both[:1] if groups["s3"] == "." else both
-    for year, month, day in (("y4", "m4", "d4"), ("y5", "m5", "d5"), ("y6", "m6", "d6")):
-        if groups[year]:
-            return _days((_full_year(groups[year]), _MONTHS[groups[month]], int(groups[day])))
+    for form in ("4", "5", "6"):
+        if groups[f"y{form}"]:
+            return _days((_full_year(groups[f"y{form}"]), _MONTHS[groups[f"m{form}"]], int(groups[f"d{form}"])))
     return ()
 
 
@@ -348,7 +354,7 @@ def find_times(text: str) -> Iterator[FoundTime]:
 
 
 def normal_key(value: Json) -> Hashable:
-    """A key that is equal for values which say the same: numbers and dates however written, text up to case and spacing.
+    """A key that is equal for values which say the same: numbers and dates however written, text up to case and spaces.
 
     A text with more than one reading as number or date compares as text. Arrays and objects compare whole.
     """
@@ -364,7 +370,7 @@ def normal_key(value: Json) -> Hashable:
     amount = read_amount(value) if not dates else _NO_AMOUNT
     if len(amount.readings) == 1 and not amount.is_percent:
         return ("number", amount.readings[0])
-    return ("text", fold(value))
+    return ("text", fold(value).replace(" ", ""))
 
 
 def canonical_json(value: Json) -> str:

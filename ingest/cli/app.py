@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -29,13 +27,15 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells give it."""
 
 
-class Interrupted(click.ClickException):
-    """Ctrl-C, with a sentence about what is kept."""
+class Stopped(click.ClickException):
+    """An expected end: one line on stderr, and an exit code."""
 
-    exit_code = INTERRUPTED
+    def __init__(self, line: str, exit_code: int) -> None:
+        super().__init__(line)
+        self.exit_code = exit_code  # type: ignore[misc]  # click's stub says class variable; click reads the instance's
 
-    def show(self, file: Any = None) -> None:
-        """Print the sentence."""
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
         complain(self.message)
 
 
@@ -69,26 +69,15 @@ class App(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **more: Any) -> Any:
-        """As click's; standing alone, exits with the code that `errors.py` or the command gives."""
-        if not standalone_mode:
-            return super().main(args, *rest, standalone_mode=False, **more)
-        sys.exit(_exit_code(lambda: super(App, self).main(args, *rest, standalone_mode=False, **more)))
-
-
-def _exit_code(invoke: Any) -> int:
-    try:
-        result = invoke()
-    except IngestError as error:
-        complain(f"error: {error.message}")
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        complain("Interrupted.")
-        return INTERRUPTED
-    return result if isinstance(result, int) else 0
+    def invoke(self, ctx: click.Context) -> None:
+        """Call the command; what it returns is the exit code."""
+        try:
+            result = super().invoke(ctx)
+        except IngestError as error:
+            raise Stopped(f"error: {error.message}", error.exit_code) from error
+        except KeyboardInterrupt:
+            raise Stopped("Interrupted.", INTERRUPTED) from None
+        ctx.exit(result if isinstance(result, int) else 0)
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -112,5 +101,5 @@ def app() -> None:
     ingest run inbox/ --recipe invoices -o out            with the model
 
     Exit codes: 0 all complete, 1 some records not complete, 2 usage or configuration, 3 files, 4 model, 5 answers,
-    6 ledger, 7 output, 130 interrupted.
+    6 ledger, 7 output, 70 a bug, 130 interrupted.
     """

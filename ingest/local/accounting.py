@@ -184,6 +184,8 @@ class Accounting:
     def __init__(self, path: Path | None = None) -> None:
         self.entries: deque[Entry] = deque(maxlen=_KEPT_ENTRIES)
         self._path = path
+        if path is not None:
+            self._append(path, "")
         self._lock = threading.Lock()
         self._totals = {"requests": 0, "input_tokens": 0, "output_tokens": 0}
         self._cost_usd = Decimal(0)
@@ -214,12 +216,13 @@ class Accounting:
             self._cost_usd += entry.cost_usd
             self._list_cost_usd += entry.list_cost_usd
             if self._path is not None:
-                self._append(self._path, entry)
+                self._append(self._path, json.dumps(entry.to_json()) + "\n")
 
-    def _append(self, path: Path, entry: Entry) -> None:
+    def _append(self, path: Path, line: str) -> None:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry.to_json()) + "\n")
+                file.write(line)
         except OSError as error:
             raise OutputError(f"the local engine cannot write its ledger {path}: {error.strerror}") from error
 
@@ -243,7 +246,9 @@ class PrefixCache:
     A prefix ends after a message's part, and counts from `min_tokens` tokens.
     """
 
-    def __init__(self, min_tokens: int = 1024, kept_s: float = 600.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, min_tokens: int = 1024, kept_s: float = 600.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._min_tokens = min_tokens
         self._kept_s = kept_s
         self._clock = clock

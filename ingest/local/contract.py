@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ingest.local.dialect import check_schema
 from ingest.local.fields import Fields
@@ -97,7 +97,7 @@ def read_chat(body: Mapping[str, Any], models: Mapping[str, ServedModel]) -> Ask
         form_text=form_text,
         image_detail=fields.choice("image_detail", _DETAILS & set(model.numbers.detail)),
         is_thinking=is_thinking,
-        is_raw=any([fields.boolean(name) for name in _RAW_NAMES]),
+        is_raw=True in [fields.boolean(name) for name in _RAW_NAMES],
         is_streamed=is_streamed,
         streams_usage=_streams_usage(fields, is_streamed),
         stop=_read_stop(fields, is_thinking),
@@ -111,7 +111,9 @@ def find_model(fields: Fields, models: Mapping[str, ServedModel]) -> ServedModel
         raise missing("model")
     if name not in models:
         known = ", ".join(sorted(models))
-        raise Refusal(404, "model_not_found", f"The model `{name[:100]}` does not exist; this engine serves {known}.", "model")
+        raise Refusal(
+            404, "model_not_found", f"The model `{name[:100]}` does not exist; this engine serves {known}.", "model"
+        )
     return models[name]
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from ingest.local.refusal import Refusal, invalid
 
+# No documented field nests deeper than its schema does; deeper bodies are refused before any recursion over them.
+_MAX_DEPTH = 200
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -27,9 +29,20 @@ def parse_body(raw: bytes) -> Mapping[str, Any]:
         raise Refusal(400, "InvalidParameter", f"The request body is not valid JSON: {str(error)[:200]}.") from error
     if not isinstance(body, dict):
         raise Refusal(400, "InvalidParameter", "The request body is not a JSON object.")
+    _check_depth(body)
     if _SURROGATE.search(raw):
         return {_whole_text(key): _whole_strings(value) for key, value in body.items()}
     return body
+
+
+def _check_depth(body: Mapping[str, Any]) -> None:
+    level: list[Any] = [body]
+    for _ in range(_MAX_DEPTH):
+        children = (child for value in level for child in (value.values() if isinstance(value, dict) else value))
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise Refusal(400, "InvalidParameter", f"The request body is nested deeper than {_MAX_DEPTH} levels.")
 
 
 def _refuse_constant(word: str) -> float:

@@ -40,7 +40,9 @@ def decode_data_url(url: object, limits: RequestLimits, param: str = "image_url"
         raise invalid(param, "the local engine fetches nothing; send the image as data:image/<format>;base64,<data>")
     match = _DATA_URL.match(url)
     if match is None:
-        raise Refusal(400, "InvalidImageURL.InvalidFormat", "The image URL is neither http(s) nor a base64 data URL.", param)
+        raise Refusal(
+            400, "InvalidImageURL.InvalidFormat", "The image URL is neither http(s) nor a base64 data URL.", param
+        )
     if (len(url) - match.end()) * 3 // 4 > limits.max_image_bytes + 2:
         raise invalid(param, f"the image is larger than {limits.max_image_bytes} bytes")
     try:

@@ -1,4 +1,4 @@
-"""The local engine's own numbers, read from `profiles.toml`: limits, token rules and prices of what it stands in for."""
+"""The local engine's own numbers, read from `profiles.toml`: limits, token rules and prices of the service."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def load_numbers(name: str) -> Numbers:
 
 
 def load_models(extra_ids: tuple[str, ...] = (), profile: str | None = None) -> dict[str, ServedModel]:
-    """Every model id the engine answers to: its own, and `extra_ids` with full prices. `profile` overrides the file's."""
+    """Every model id the engine answers to: its own, and `extra_ids` at full prices; `profile` overrides the file's."""
     models = {
         model_id: ServedModel(model_id, load_numbers(profile or entry["profile"]), entry["free"])
         for model_id, entry in _file()["models"].items()

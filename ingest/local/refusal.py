@@ -61,4 +61,3 @@ def invalid(param: str, reason: str) -> Refusal:
 def missing(param: str) -> Refusal:
     """A 400 for a parameter that must be there."""
     return Refusal(400, "MissingParameter", f"The request is missing the parameter `{param}`.", param)
-

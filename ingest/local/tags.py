@@ -16,7 +16,7 @@ from typing import Any
 from ingest.local.contract import Ask, Message, Part, TextPart
 from ingest.local.images import ImagePart
 
-_TAG = re.compile(r"<(/?)(document|page)\b([^<>]*)>")
+_TAG = re.compile(r"<(/?)(document|page)\b([^<>]{0,200})>")
 _ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 # A schema begins at an opening brace; a prompt with more of them than this is not searched to its end.
 _MAX_BRACES_TRIED = 500
@@ -47,20 +47,20 @@ class Reading:
 
 
 def read_prompt(ask: Ask) -> Reading:
-    """The pages, instructions and written schema of a request."""
+    """The pages, instructions and written schema of a request; no schema is looked for where one is given as such."""
     system = "\n\n".join(_texts(message for message in ask.messages if message.role in ("system", "developer")))
     parts = [part for message in ask.messages if message.role == "user" for part in message.parts]
     if any(isinstance(part, TextPart) and "<document" in part.text for part in parts):
         marked = _Marked()
         for part in parts:
             marked.take(part)
-        pages, before, around = marked.finish()
-        schema, _ = find_schema(system)
-        if schema is None:
-            schema, around = find_schema(around)
-            before = before if schema is None else find_schema(before)[1]
+        pages, before, after = marked.finish()
+        if ask.form is not None:
+            return Reading(pages, before.strip())
+        schema, before = find_schema(before)
+        schema = find_schema(system)[0] or schema or find_schema(after)[0]
         return Reading(pages, before.strip(), schema)
-    return _read_unmarked(parts, system)
+    return _read_unmarked(parts, system, has_form=ask.form is not None)
 
 
 def _texts(messages: Iterable[Message]) -> Iterator[str]:
@@ -68,15 +68,15 @@ def _texts(messages: Iterable[Message]) -> Iterator[str]:
         yield from (part.text for part in message.parts if isinstance(part, TextPart))
 
 
-def _read_unmarked(parts: Sequence[Part], system: str) -> Reading:
-    schema, instructions = find_schema(system)
+def _read_unmarked(parts: Sequence[Part], system: str, *, has_form: bool) -> Reading:
+    schema, instructions = (None, system) if has_form else find_schema(system)
     pages: list[SentPage] = []
     for part in parts:
         if isinstance(part, ImagePart):
             pages.append(SentPage(len(pages) + 1, "", (part.data,)))
             continue
         text = part.text
-        if schema is None:
+        if schema is None and not has_form:
             schema, text = find_schema(text)
         if text.strip():
             pages.append(SentPage(len(pages) + 1, text))
@@ -110,10 +110,9 @@ class _Marked:
         self._take_text(part.text[end:])
 
     def finish(self) -> tuple[tuple[SentPage, ...], str, str]:
-        """The pages, the text before the first document, and all text outside documents."""
+        """The pages, the text before the first document, and the text after it outside of documents."""
         self._close_page()
-        before = "\n".join(self.before)
-        return tuple(self.pages), before, "\n".join([before, *self.after])
+        return tuple(self.pages), "\n".join(self.before), "\n".join(self.after)
 
     def _take_image(self, part: ImagePart) -> None:
         if self.number is not None:

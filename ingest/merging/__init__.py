@@ -1,1 +1,1 @@
-"""Partials to one record: the data merged by declared rules, checked against the schema, each value traced to its page."""
+"""Partials to one record: data merged by declared rules, checked against the schema, each value traced to its page."""

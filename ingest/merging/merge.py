@@ -23,7 +23,7 @@ _CHOOSE: Final = "agree"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value comes from: the chunk (index from 0), the model's cite, and the numbers (from 1) of all parts it saw."""
+    """Where a value comes from: chunk (index from 0), the model's cite, the numbers (from 1) of all parts it saw."""
 
     chunk_index: int
     cite: Cite
@@ -50,9 +50,9 @@ class Merged:
 def merge(partials: Sequence[Partial], schema: JsonObject, rules: Rules | None = None) -> Merged:
     """All chunks' data as one.
 
-    The rule of a field is, in this order: `rules` by its path, `x-merge` in `schema`, its type (scalars `agree`, objects
-    field by field, lists of texts `union`, other lists `concat`). Null and missing never beat a value. The result does not
-    depend on the order of `partials`. Raises ConfigError for a rule that names no strategy.
+    The rule of a field is, in this order: `rules` by its path, `x-merge` in `schema`, its type (scalars `agree`,
+    objects field by field, lists of texts `union`, other lists `concat`). Null and missing never beat a value. The
+    result does not depend on the order of `partials`. Raises ConfigError for a rule that names no strategy.
     """
     ordered = sorted(partials, key=_reading_order)
     merger = _Merger()
@@ -70,7 +70,7 @@ def check_rules(schema: JsonObject, rules: Rules | None = None) -> None:
     root = root_shape(schema, rules)
     for path in rules or {}:
         _check_path(root, path)
-    _check_shape(root, "", 0, set())
+    _check_shape(root, "", set())
 
 
 def _check_path(root: Shape, path: str) -> None:
@@ -89,7 +89,7 @@ def _check_path(root: Shape, path: str) -> None:
         _check_rule(shape, path)
 
 
-def _check_shape(shape: Shape, path: str, depth: int, seen: set[tuple[int, ...]]) -> None:
+def _check_shape(shape: Shape, path: str, seen: set[tuple[int, ...]]) -> None:
     # A schema that refers to itself comes back to the same nodes; each needs looking at once.
     if shape.identity in seen:
         return
@@ -97,9 +97,9 @@ def _check_shape(shape: Shape, path: str, depth: int, seen: set[tuple[int, ...]]
     if shape.rule is not None:
         _check_rule(shape, path or "/")
     for key in shape.order:
-        _check_shape(shape.child(key), f"{path}/{escape(key)}", depth + 1, seen)
+        _check_shape(shape.child(key), f"{path}/{escape(key)}", seen)
     if shape.has_items:
-        _check_shape(shape.items, f"{path}/*", depth + 1, seen)
+        _check_shape(shape.items, f"{path}/*", seen)
 
 
 def _check_rule(shape: Shape, path: str) -> None:
@@ -113,7 +113,9 @@ def _check_rule(shape: Shape, path: str) -> None:
         if "array" not in shape.types:
             raise ConfigError(f"merge rule for {path!r}: {rule.name!r} merges lists, and this is none")
         if strategy.needs_key and not rule.keys:
-            raise ConfigError(f"merge rule for {path!r}: {rule.name!r} needs x-merge-key, the property that identifies an item")
+            raise ConfigError(
+                f"merge rule for {path!r}: {rule.name!r} needs x-merge-key, the property that identifies an item"
+            )
     elif strategy.types is not None and not (shape.types - {"null"}) & strategy.types:
         allowed = ", ".join(sorted(shape.types - {"null"})) or "nothing"
         raise ConfigError(f"merge rule for {path!r}: {rule.name!r} cannot merge {allowed}")
@@ -190,7 +192,9 @@ class _Merger:
             for key, value in claim.value.items():
                 fields.setdefault(key, []).append(claim.below(escape(key), value))
         return {
-            key: self.merge(found, shape.child(key), f"{pointer}/{escape(key)}") for key, found in fields.items() if found
+            key: self.merge(found, shape.child(key), f"{pointer}/{escape(key)}")
+            for key, found in fields.items()
+            if found
         }
 
     def _merge_lists(self, strategy: Align, claims: Sequence[_Claim], shape: Shape, pointer: str) -> list[Json]:
@@ -246,7 +250,7 @@ def _below(claims: Sequence[_Claim], step: str | int) -> list[_Claim]:
 
 
 def _with_value(claims: Sequence[_Claim]) -> Sequence[_Claim]:
-    """The claims that say something: an empty text or list counts only where no chunk has more, null where none has even that."""
+    """The claims that say most: an empty text or list counts only where no chunk has more, null where none has that."""
     best = max(_substance(claim.value) for claim in claims)
     return [claim for claim in claims if _substance(claim.value) == best]
 
@@ -258,10 +262,12 @@ def _substance(value: Json) -> int:
 
 
 def _list_rule(claims: Sequence[_Claim], shape: Shape) -> str:
-    """Lists of texts are sets of names (parties, keywords) that chunks repeat; anything else is rows, where repeats are real."""
+    """Lists of texts are names (parties, keywords) that chunks repeat; all else is rows, where repeats are real."""
     if shape.is_unique:
         return "union"
     types = shape.items.types
-    if len(types) > 2:
-        return "union" if all(isinstance(item, str) for claim in claims for item in claim.value) else "concat"
-    return "union" if "string" in types and types <= {"string", "null"} else "concat"
+    if "string" not in types:
+        return "concat"
+    if types <= {"string", "null"}:
+        return "union"
+    return "union" if all(isinstance(item, str) for claim in claims for item in claim.value) else "concat"

@@ -17,6 +17,7 @@ Rules = Mapping[str, str | JsonObject]
 name of a strategy, or an object with the schema's own keywords: `{"x-merge": "by-key", "x-merge-key": "id"}`."""
 
 _RULE: Final = "\0rule"
+_JOINED: Final = "\0joined"
 _ALL: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 
 
@@ -91,8 +92,7 @@ class Shape:
         if self._items is None:
             found = [node["items"] for node in self._nodes if _object(node.get("items"))]
             found += [item for node in self._nodes for item in node.get("prefixItems", ()) if _object(item)]
-            node = {"anyOf": found} if len(found) > 1 else _together(found)
-            self._items = Shape(self._root, node, self._rules.get("*"))
+            self._items = Shape(self._root, _together(found, "anyOf"), self._rules.get("*"))
         return self._items
 
     @property
@@ -103,7 +103,7 @@ class Shape:
     @property
     def identity(self) -> tuple[int, ...]:
         """The same for places described by the same schema nodes, as where a schema refers to itself."""
-        return tuple(id(node) for node in self._nodes)
+        return tuple(id(node) for node in self._nodes if _JOINED not in node)
 
     def has_child(self, key: str) -> bool:
         """Whether the schema names property `key` here."""
@@ -152,10 +152,10 @@ def _object(value: Json) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def _together(nodes: list[Json]) -> Json:
+def _together(nodes: list[Json], keyword: str = "allOf") -> Json:
     if not nodes:
         return {}
-    return nodes[0] if len(nodes) == 1 else {"allOf": nodes}
+    return nodes[0] if len(nodes) == 1 else {keyword: nodes, _JOINED: True}
 
 
 def _flatten(root: JsonObject, node: Json, seen: set[int]) -> Iterator[JsonObject]:

@@ -148,7 +148,7 @@ def concat(lists: Sequence[Sequence[Json]], listing: Listing) -> list[list[Place
 
 
 def union(lists: Sequence[Sequence[Json]], listing: Listing) -> list[list[Place]]:
-    """Each item once, in reading order; what one chunk repeats within itself stays repeated, unless repeats are forbidden."""
+    """Each item once, in reading order; what one chunk repeats within itself stays so, unless repeats are forbidden."""
     merged: dict[tuple[Hashable, int], list[Place]] = {}
     for number, items in enumerate(lists):
         seen: dict[Hashable, int] = {}
@@ -191,7 +191,7 @@ def _extreme(candidates: Sequence[Candidate], largest: bool) -> Choice:
         keys = [date for date in dates if date is not None]
     else:
         keys = [fold(str(value)) for value in values]
-    best = max(keys) if largest else min(keys)  # type: ignore[type-var]
+    best = max(keys) if largest else min(keys)
     supporters = tuple(number for number, key in enumerate(keys) if key == best)
     return Choice(values[supporters[0]], supporters)
 

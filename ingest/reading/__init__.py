@@ -129,7 +129,9 @@ def extractor_for(media_type: str, name: str = "the file") -> Extractor:
     if isinstance(extractor, type):
         extractor = extractor()
     if not isinstance(extractor, Extractor):
-        raise UnsupportedMedia(f"{name} is {media_type}: {address} is not an extractor; update the package it comes from")
+        raise UnsupportedMedia(
+            f"{name} is {media_type}: {address} is not an extractor; update the package it comes from"
+        )
     return extractor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import os
 import stat
 import unicodedata
@@ -37,13 +38,21 @@ def discover(paths: Iterable[str | os.PathLike[str]], output: Path | None = None
 
     Within a folder files come sorted. Hidden files and folders are skipped unless named themselves, and so is
     `output`, and any folder that an earlier run wrote to. No file comes twice. Two files that would share a record's name are
-    told apart by a suffix made from the path of the later one.
+    told apart by a suffix made from the path of the later one. A folder that may not be read is found as if it were a
+    file, so that it fails by itself.
 
-    Raises ConfigError when a path does not exist or a pattern matches nothing.
+    Raises ConfigError, before the first file, when a path does not exist or a pattern matches nothing.
     """
+    given = [os.fspath(path) for path in paths]
+    for path in given:
+        _check_exists(path)
+    return _discover(given, output)
+
+
+def _discover(paths: Iterable[str], output: Path | None) -> Iterator[Found]:
     names = _Names()
     for given in paths:
-        for path, relative in _expand(os.fspath(given), output):
+        for path, relative in _expand(given, output):
             found = names.give(path, relative)
             if found is not None:
                 yield found
@@ -56,6 +65,8 @@ def describe(found: Found, settings: ReadingSettings) -> Source:
     """
     try:
         status = found.path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise Unreadable(f"the folder {found.name} may not be read: check the permissions of {found.path}")
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable(f"{found.name} is not a regular file: give files or folders of files")
         if status.st_size > settings.max_file_bytes:
@@ -138,88 +149,94 @@ def _safe_step(step: str) -> str:
 
 def _is_unsafe(character: str) -> bool:
     # Control characters, halves of broken encodings, and marks that reverse how a name reads.
-    return character in "/\\" or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or "\u202a" <= character <= "\u202e"
+    return (
+        character in "/\\"
+        or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or "\u202a" <= character <= "\u202e"
+    )
+
+
+def _check_exists(given: str) -> None:
+    if not given:
+        raise ConfigError("an empty path was given: name a file, a folder or a pattern")
+    try:
+        exists = os.path.lexists(given)
+    except ValueError as error:
+        raise ConfigError(f"{given!r} is not a usable path: {error}") from error
+    if exists:
+        return
+    if "://" in given:
+        raise ConfigError(f"{given} is not a path: copy remote files to a folder first, and give that")
+    if not glob.has_magic(given):
+        raise ConfigError(f"{given} does not exist: check the path")
+    if next(glob.iglob(given, recursive=True), None) is None:
+        raise ConfigError(f"nothing matches the pattern {given}: check it, and quote it in a shell")
 
 
 def _expand(given: str, output: Path | None) -> Iterator[tuple[Path, PurePath]]:
     path = Path(given)
-    if not given:
-        raise ConfigError("an empty path was given: name a file, a folder or a pattern")
-    try:
-        is_folder, exists = path.is_dir(), path.exists() or path.is_symlink()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{given!r} is not a usable path: {error}") from error
-    if is_folder:
+    if path.is_dir():
         yield from _walk(path, path, output)
-    elif exists:
+    elif os.path.lexists(given):
         yield path, PurePath(path.name)
-    elif glob.has_magic(given):
-        yield from _match(given, output)
-    elif "://" in given:
-        raise ConfigError(f"{given} is not a path: copy remote files to a folder first, and give that")
     else:
-        raise ConfigError(f"{given} does not exist: check the path")
+        yield from _match(given, output)
 
 
 def _match(pattern: str, output: Path | None) -> Iterator[tuple[Path, PurePath]]:
-    fixed = Path(*[step for step in _before_magic(Path(pattern).parts)])
-    matched = False
+    """Files that match come with a name relative to the part of the pattern that has no wildcard."""
+    fixed = Path(*itertools.takewhile(lambda step: not glob.has_magic(step), Path(pattern).parts[:-1]))
     for hit in sorted(glob.glob(pattern, recursive=True)):
-        path, matched = Path(hit), True
-        if path.is_dir():
-            if "**" not in pattern:
-                yield from _walk(path, fixed, output)
-        elif not _is_output(path, output):
+        path = Path(hit)
+        if not path.is_dir():
             yield path, path.relative_to(fixed)
-    if not matched:
-        raise ConfigError(f"nothing matches the pattern {pattern}: check it, and quote it in a shell")
-
-
-def _before_magic(steps: tuple[str, ...]) -> Iterator[str]:
-    for step in steps[:-1]:
-        if glob.has_magic(step):
-            return
-        yield step
+        elif "**" not in pattern:
+            yield from _walk(path, fixed, output)
 
 
 def _walk(folder: Path, root: Path, output: Path | None) -> Iterator[tuple[Path, PurePath]]:
-    """Regular files below `folder`, sorted within each folder. Folders reached through links are entered once at most."""
-    pending: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
-    while pending:
-        current, above = pending.pop()
+    """Regular files below `folder`, sorted within each folder; folders behind links come last, and no folder twice."""
+    pending, linked, seen = [folder], list[Path](), set[tuple[int, int]]()
+    while pending or linked:
+        current = pending.pop() if pending else linked.pop(0)
         try:
             status = current.stat()
             entries = sorted(os.scandir(current), key=lambda entry: entry.name)
-        except PermissionError as error:
-            raise ConfigError(f"the folder {current} may not be read: check its permissions, or leave it out") from error
+        except PermissionError:
+            yield current, current.relative_to(root)
+            continue
         except OSError:
             continue  # vanished while walking
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
+        if (status.st_dev, status.st_ino) in seen:
             continue
-        folders: list[Path] = []
+        seen.add((status.st_dev, status.st_ino))
         names = {entry.name for entry in entries}
-        for entry in entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".") and not _is_output(entry.path, output)]
+        folders = [entry for entry in visible if _is_source_folder(entry)]
+        for entry in visible:
             path = Path(entry.path)
-            if entry.name.startswith(".") or _is_output(path, output):
-                continue
-            if entry.is_dir():
-                if not (path / _STATE_FOLDER).is_dir():
-                    folders.append(path)
-            elif not _is_record(path, names, output) and _may_hold_bytes(entry):
+            if _may_hold_bytes(entry) and not _is_record(path, names, output):
                 yield path, path.relative_to(root)
-        pending.extend((path, above | {identity}) for path in reversed(folders))
+        pending.extend(Path(entry.path) for entry in reversed(folders) if not entry.is_symlink())
+        linked.extend(Path(entry.path) for entry in folders if entry.is_symlink())
+
+
+def _is_source_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir() and not os.path.isdir(os.path.join(entry.path, _STATE_FOLDER))
+    except OSError:
+        return False
 
 
 def _may_hold_bytes(entry: os.DirEntry[str]) -> bool:
     """Regular files, and links to nowhere, which are reported; never pipes or devices."""
     try:
-        return entry.is_file() or entry.is_symlink()
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:
         return True
 
 
-def _is_output(path: Path, output: Path | None) -> bool:
+def _is_output(path: str, output: Path | None) -> bool:
     return output is not None and os.path.abspath(path) == os.path.abspath(output)
 
 

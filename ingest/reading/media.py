@@ -155,7 +155,12 @@ def _sniff_broken_zip(file: io.BufferedIOBase) -> str:
     """A cut-off container still shows its first members, so the error can say what it was."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
-    for member, media_type in (*_ZIP_MEMBERS, ("word/", _ZIP_MEMBERS[0][1]), ("ppt/", _ZIP_MEMBERS[1][1]), ("xl/", _ZIP_MEMBERS[2][1])):
+    for member, media_type in (
+        *_ZIP_MEMBERS,
+        ("word/", _ZIP_MEMBERS[0][1]),
+        ("ppt/", _ZIP_MEMBERS[1][1]),
+        ("xl/", _ZIP_MEMBERS[2][1]),
+    ):
         if member.encode() in head:
             return media_type
     return "application/zip"
@@ -175,7 +180,11 @@ def _sniff_ole(head: bytes, file: io.BufferedIOBase | None) -> str:
 
 def decode_head(head: bytes) -> str | None:
     """`head` as text, or None when it is not text. A cut-off last character is forgiven."""
-    for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
         if head.startswith(mark):
             return head.decode(encoding, "replace")
     if b"\x00" in head:

@@ -24,6 +24,7 @@ from ingest.types import Event
 Mode: TypeAlias = Literal["live", "lines", "quiet"]
 
 _NAMES_SHOWN = 6
+_TROUBLE = ("partial", "failed")
 _SILENCE_S = 15.0
 """In line mode a sign of life is given when nothing was printed for this long."""
 
@@ -33,6 +34,7 @@ class _Tally:
     """What happened so far. `active` holds chunks done and planned by document name."""
 
     documents: int = 0
+    documents_planned: int = 0
     documents_done: int = 0
     not_complete: int = 0
     chunks: int = 0
@@ -48,24 +50,31 @@ class _Tally:
         elif event.kind == "document_started":
             self.active[event.name] = (0, 0)
         elif event.kind == "document_planned":
-            self.chunks += event.chunks - planned
+            self.documents_planned += 1
+            self.chunks += event.chunks
             self.active[event.name] = (done, event.chunks)
         elif event.kind == "request_finished":
             self.chunks_done += 1
             self.from_ledger += event.from_ledger
-            self.active[event.name] = (done + 1, planned)
+            if event.name in self.active:
+                self.active[event.name] = (done + 1, planned)
         elif event.kind == "document_finished":
             self.documents_done += 1
-            self.not_complete += event.status not in ("complete", "skipped")
+            self.documents_planned += not planned
+            self.not_complete += event.status in _TROUBLE
             self.active.pop(event.name, None)
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1; a document in work counts by its chunks."""
+        """How much is done, 0 to 1: chunks of the documents planned so far, documents of the whole."""
         if not self.documents:
             return 0.0
-        begun = sum(min(done / planned, 1.0) for done, planned in self.active.values() if planned)
-        return min((self.documents_done + begun) / self.documents, 1.0)
+        whole = self.documents_done / self.documents
+        if not self.chunks:
+            return min(whole, 1.0)
+        # Split chunks are counted as they are answered, so the first ratio may pass 1.
+        begun = min(self.chunks_done / self.chunks, 1.0) * self.documents_planned / self.documents
+        return min(max(begun, whole), 1.0)
 
     def line(self) -> str:
         """The counts in words."""
@@ -139,8 +148,10 @@ class Progress:
     def _say_finished(self, event: Event, place: str) -> None:
         reason = f": {one_line(event.message)}" if event.message else ""
         if self._mode == "lines":
+            if event.status == "planned" and not event.message:
+                return
             self._say_line(f"{place} {event.status:<8} {printable(event.name)}{reason}")
-        elif event.status not in ("complete", "skipped"):
+        elif event.status in _TROUBLE or event.message:
             text = Text(f"{event.status:<8} ", STATUS_STYLES.get(event.status, ""))
             self._console.print(text.append(f"{printable(event.name)}{reason}", "default"), soft_wrap=False)
 
@@ -153,13 +164,13 @@ class Progress:
             share, line, active = self._tally.share, self._tally.line(), list(self._tally.active.items())
         elapsed_s = self._clock() - self._start_s
         bar = Table.grid(padding=(0, 2))
-        bar.add_row(
-            ProgressBar(total=1.0, completed=share, width=24), Text(line), Text(_timing(elapsed_s, share), "dim")
-        )
-        width = max(20, self._console.width - 24)
+        bar.add_column(no_wrap=True)
+        bar.add_column(no_wrap=True, overflow="ellipsis")
+        bar.add_row(ProgressBar(total=1.0, completed=share, width=20), Text(f"{line} · {_timing(elapsed_s, share)}"))
+        width = max(20, self._console.width - 20)
         names = [
             Text(f"  {shortened(printable(name), width)}", "dim", no_wrap=True).append(
-                f"  chunk {min(done + 1, planned)}/{planned}" if planned > 1 else "", "cyan"
+                f"  {done}/{planned} chunks" if done else f"  {planned} chunks" if planned > 1 else "", "cyan"
             )
             for name, (done, planned) in active[:_NAMES_SHOWN]
         ]

@@ -13,6 +13,8 @@ from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ingest.config import Recipe
+from ingest.recipes import schema_fields
 from ingest.record import (
     DocumentRow,
     Evidence,
@@ -120,6 +122,74 @@ def record_table(record: Record, look: Look = PLAIN) -> str:
         place = f" page {problem.part}" if problem.part else ""
         items.append(Text(f"{problem.stage}{place}: {one_line(problem.message)}", "red"))
     return rendered(*items, width=width, color=look.color)
+
+
+def records_table(records: Sequence[Record], look: Look = PLAIN) -> str:
+    """What records hold: values, those without a place on the page, conflicts, problems."""
+    table = _table(footer=False)
+    table.add_column("document")
+    for head in ("status", "values", "ungrounded", "conflicts", "problems"):
+        table.add_column(head, justify="left" if head == "status" else "right", no_wrap=True)
+    head_rows, left_out, tail_rows = thinned(records, look.limit(_ROWS))
+    for record in head_rows:
+        table.add_row(*_overview(record, look))
+    if left_out:
+        table.add_row(Text(f"… {left_out:,} more …", "dim"))
+    for record in tail_rows:
+        table.add_row(*_overview(record, look))
+    return rendered(table, width=look.columns, color=look.color)
+
+
+def findings_table(findings: Sequence[tuple[str, str, str]], look: Look = PLAIN) -> str:
+    """What `ingest doctor` found: subject, state (ok, absent, missing), words."""
+    styles = {"ok": "green", "absent": "yellow", "missing": "red"}
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for about, state, told in findings:
+        table.add_row(Text(state, styles.get(state, "")), Text(printable(about), "bold"), Text(printable(told)))
+    return rendered(table, width=look.columns, color=look.color)
+
+
+def recipe_list(recipes: Sequence[tuple[str, str]], look: Look = PLAIN) -> str:
+    """Names and descriptions of recipes."""
+    if not recipes:
+        return "No recipes are installed."
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, description in recipes:
+        table.add_row(Text(printable(name), "bold"), Text(printable(description)))
+    return rendered(table, width=look.columns, color=look.color)
+
+
+def recipe_table(recipe: Recipe, look: Look = PLAIN) -> str:
+    """One recipe: its fields with types and descriptions, its settings and its instructions."""
+    table = _table(footer=False)
+    table.add_column("field", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    table.add_column("description", ratio=1)
+    table.width = look.columns
+    for path, kind, description in schema_fields(recipe.document_schema):
+        table.add_row(Text(printable(path)), Text(kind, "dim"), Text(printable(description)))
+    items: list[RenderableType] = [Text(printable(recipe.name), "bold")]
+    if recipe.description:
+        items.append(Text(printable(recipe.description)))
+    items += ["", table]
+    sections = {"reading": recipe.reading, "asking": recipe.asking, "planning": recipe.planning, "merge": recipe.merge}
+    settings = [
+        f"  {name}.{key} = {json.dumps(value)}" for name, part in sections.items() for key, value in part.items()
+    ]
+    if settings:
+        items += ["", Text("Settings", "bold"), *(Text(printable(line)) for line in settings)]
+    if recipe.instructions:
+        lines = [Text(f"  {printable(line)}", overflow="ignore") for line in recipe.instructions.splitlines()]
+        items += ["", Text("Instructions", "bold"), *lines]
+    return rendered(*items, width=look.columns, color=look.color)
+
+
+def _overview(record: Record, look: Look) -> list[Text]:
+    name = shortened(printable(record.document.name), max(look.columns - 54, 12))
+    values = sum(value is not None for _, value in _leaves(record.data, ""))
+    ungrounded = sum(any(place.grade == "ungrounded" for place in places) for places in record.provenance.values())
+    numbers = (values, ungrounded, len(record.conflicts), len(record.problems))
+    return [Text(name), Text(record.status, STATUS_STYLES[record.status]), *(Text(f"{number:,}") for number in numbers)]
 
 
 class _Column(NamedTuple, Generic[Row]):

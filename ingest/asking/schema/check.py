@@ -39,7 +39,7 @@ def check_document_schema(schema: Json) -> None:
     No URL is ever fetched. Raises ConfigError with the JSON Pointer of the first thing that is wrong.
     """
     if not isinstance(schema, dict):
-        raise ConfigError("the document schema must be a JSON object such as {\"type\": \"object\", \"properties\": …}")
+        raise ConfigError('the document schema must be a JSON object such as {"type": "object", "properties": …}')
     _check_depth(schema)
     _check_against_metaschema(schema)
     pending: list[tuple[str, Json]] = [("", schema)]

@@ -75,9 +75,8 @@ def _plain(schema: JsonObject) -> JsonObject:
     notes = [not_note(schema["not"])] if "not" in schema else []
     if "if" in schema:
         notes.append(condition_note(schema))
-    for keyword in ("anyOf", "oneOf"):
-        if keyword in schema and not is_forming(schema[keyword]):
-            notes.append(options_note(schema[keyword], keyword == "oneOf"))
+    constraints = [word for word in ("anyOf", "oneOf") if word in schema and not is_forming(schema[word])]
+    notes += [options_note(schema[word], word == "oneOf") for word in constraints]
     if any(notes):
         flat[NOTES] = [note for note in notes if note]
     return flat

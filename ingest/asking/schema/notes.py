@@ -152,7 +152,7 @@ def _depends(name: str, names: list[str]) -> str:
 
 
 def _simple_condition(condition: Json) -> str:
-    """"x is A and y is B" for a condition on constants; "" for any other."""
+    """ "x is A and y is B" for a condition on constants; "" for any other."""
     if not isinstance(condition, dict) or not set(condition) <= {"properties", "required"}:
         return ""
     words = []

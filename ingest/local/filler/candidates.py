@@ -1,0 +1,144 @@
+"""Values that stand beside or below the labels of a concept, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ingest.local.filler.labels import Hit
+from ingest.local.filler.values import Value, read
+from ingest.local.filler.view import Row, View
+from ingest.local.page import Segment
+
+# What a candidate loses for the place where it stands; a value after its label and colon loses nothing.
+_LOSS_NO_COLON = 0.03
+_LOSS_RIGHT = 0.02
+_LOSS_BELOW = 0.12
+_LOSS_WEAK = 0.35
+_LOSS_INSIDE = 0.2
+_LOSS_REPEATED = 0.02
+_BONUS_PER_LETTER = 0.004
+_BELOW_ROWS = 3
+_MAX_BELOW_GAP = 1.6
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A value for a concept: where it stands, the label that names it, and a score (about 0..1.1)."""
+
+    value: Value
+    score: float
+    row: Row
+    label: str
+    label_row: int
+    place: str
+    is_weak: bool = False
+
+    @property
+    def data(self) -> str | float:
+        """The value as data."""
+        return self.value.data
+
+
+def candidates_for(concept: str, kind: str, view: View) -> list[Candidate]:
+    """Candidates for a concept of the vocabulary from all its labels, best first, earlier first among equals."""
+    found: list[Candidate] = []
+    for row in view.rows:
+        for hit in view.hits[row.index]:
+            for meaning in hit.meanings:
+                if meaning.concept == concept:
+                    found.extend(_around(row, hit, kind, view, meaning.is_weak))
+    return sorted(found, key=lambda candidate: -candidate.score)
+
+
+def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterator[Candidate]:
+    """The values a label may belong to: in its own segment, to its right, below it."""
+    segment = row.segments[hit.segment]
+    base = 1.0 + _BONUS_PER_LETTER * min(len(hit.label), 20) - (_LOSS_WEAK if is_weak else 0.0)
+    base -= _LOSS_REPEATED if row.is_repeated else 0.0
+    if hit.start > 0 and not _starts_label(segment, hit):
+        base -= _LOSS_INSIDE
+    label = " ".join(token.text for token in segment.tokens[hit.start : hit.end]).strip(" :#")
+    inline = _rest_of_segment(row, hit, view)
+    if inline:
+        value = read(kind, inline, view)
+        if value:
+            loss = 0.0 if hit.has_colon else _LOSS_NO_COLON
+            if kind == "text" and not hit.has_colon:
+                loss += _LOSS_INSIDE
+            yield Candidate(value, base - loss - (1 - value.fit) * 0.5, row, label, row.index, "inline", is_weak)
+            if value.fit > 0.5:
+                return
+    right = _right_of(row, hit, kind, view)
+    if right:
+        yield Candidate(right, base - _LOSS_RIGHT - (1 - right.fit) * 0.5, row, label, row.index, "right", is_weak)
+        return
+    if inline and sum(c.isalpha() for c in inline) > 12:
+        return
+    for below_row, value in _below(row, hit, kind, view):
+        loss = _LOSS_BELOW + 0.03 * (below_row.index - row.index - 1)
+        yield Candidate(value, base - loss - (1 - value.fit) * 0.5, below_row, label, row.index, "below", is_weak)
+        return
+
+
+def _starts_label(segment: Segment, hit: Hit) -> bool:
+    """Whether words before the label end a label or value of their own, or are no words at all."""
+    before = segment.tokens[hit.start - 1].text
+    return before.endswith((":", ",", "|", ";", "-", "–", "•", "·", "/", "*")) or not any(c.isalnum() for c in before)
+
+
+def _rest_of_segment(row: Row, hit: Hit, view: View) -> str:
+    """The words of the segment after the label, up to the next label."""
+    segment = row.segments[hit.segment]
+    end = len(segment.tokens)
+    for other in view.hits[row.index]:
+        if other.segment == hit.segment and other.start >= hit.end and (other.has_colon or not other.is_weak):
+            end = other.start
+            break
+    rest = " ".join(token.text for token in segment.tokens[hit.end : end]).strip()
+    return rest.lstrip(":.|= ").strip()
+
+
+def _right_of(row: Row, hit: Hit, kind: str, view: View) -> Value | None:
+    """The value in the segments to the right, which no other label claims; the last one for amounts."""
+    best: Value | None = None
+    for index in range(hit.segment + 1, len(row.segments)):
+        claimed = any(h.segment == index and h.start == 0 and not h.is_weak for h in view.hits[row.index])
+        claimed = claimed or any(h.segment == index and h.start == 0 and h.has_colon for h in view.hits[row.index])
+        if claimed:
+            break
+        text = row.segments[index].text.lstrip(": ").strip()
+        value = read(kind, text, view) if text else None
+        if value and (kind == "amount" or best is None) and (best is None or value.fit >= best.fit):
+            best = value
+        if kind != "amount" and (best or (value is None and len(text) > 3)):
+            break
+    return best
+
+
+def _below(row: Row, hit: Hit, kind: str, view: View) -> Iterator[tuple[Row, Value]]:
+    """Values in the rows below that stand under the label."""
+    segment = row.segments[hit.segment]
+    x0 = segment.tokens[hit.start].x0
+    x1 = segment.tokens[hit.end - 1].x1
+    slack = row.page.char_width * 1.5
+    for below in view.rows[row.index + 1 : row.index + 1 + _BELOW_ROWS]:
+        if below.page is not row.page or below.gap > _MAX_BELOW_GAP:
+            return
+        for index, other in enumerate(below.segments):
+            if other.x1 < x0 - slack or other.x0 > x1 + slack:
+                continue
+            if any(h.segment == index and h.start == 0 and (h.has_colon or not h.is_weak) for h in view.hits[below.index]):
+                return
+            value = read(kind, other.text, view)
+            if value:
+                yield below, value
+            return
+
+
+def best_by_value(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """One candidate per value, the best of each, best first."""
+    seen: dict[str, Candidate] = {}
+    for candidate in candidates:
+        seen.setdefault(str(candidate.data), candidate)
+    return list(seen.values())

@@ -1,0 +1,49 @@
+"""What the rules know about one document, worked out once and asked by the walk over the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from ingest.local.filler import scalars
+from ingest.local.filler.arithmetic import Totals, settle_totals
+from ingest.local.filler.fields import Field
+from ingest.local.filler.found import Found
+from ingest.local.filler.parties import Parties
+from ingest.local.filler.records import find_records
+from ingest.local.filler.schema import Node
+from ingest.local.filler.view import Row, View
+
+Record = Mapping[str, Found]
+
+
+class Facts:
+    """A document's rows with its parties, totals and tables, each found when first asked for."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+
+    @property
+    def first_row(self) -> Row | None:
+        """The first row that is not on a context page: evidence for what follows from the whole document."""
+        return next((row for row in self.view.rows if not row.page.is_context), None)
+
+    @cached_property
+    def parties(self) -> Parties:
+        """Seller, buyer and the like."""
+        return Parties(self.view)
+
+    @cached_property
+    def totals(self) -> Totals:
+        """The totals that agree with one another."""
+        return settle_totals(self.view)
+
+    def scalar(self, asked: Field, node: Node) -> Found | None:
+        """The value of one field, or None."""
+        return scalars.find(asked, node, self)
+
+    def records(
+        self, path: Sequence[str], node: Node, fields: Mapping[str, Field], nodes: Mapping[str, Node]
+    ) -> list[dict[str, Found]]:
+        """The records for an array of objects: table rows, positions of a receipt, sections, people."""
+        return find_records(path, node, fields, nodes, self)

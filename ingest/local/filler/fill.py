@@ -1,0 +1,286 @@
+"""Filling a JSON Schema from pages: the walk over the schema, evidence, and the promise that the result validates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+
+from ingest.local.filler import lists, vocabulary
+from ingest.local.filler.facts import Facts
+from ingest.local.filler.fields import Field, describe
+from ingest.local.filler.found import Found
+from ingest.local.filler.schema import (
+    EVIDENCE_KEYS,
+    MISSING,
+    Json,
+    Node,
+    Schema,
+    blank,
+    fit,
+    is_wrapper,
+    properties,
+    types_of,
+)
+from ingest.local.filler.view import Row, View
+from ingest.local.page import Page
+
+_MAX_DEPTH = 8
+# Keywords the walk itself obeys. Any other makes the result be checked, and mended, at the end.
+_CHECKED_KEYWORDS = frozenset(
+    "pattern minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems uniqueItems contains "
+    "minProperties maxProperties propertyNames patternProperties not if dependentRequired dependentSchemas prefixItems format "
+    "oneOf unevaluatedProperties unevaluatedItems".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Data that conforms to the schema; per JSON Pointer of a filled value its confidence (0..1) and printed label."""
+
+    data: Json
+    confidence: dict[str, float]
+    labels: dict[str, str]
+
+
+def fill(schema: Mapping[str, Any], pages: Sequence[Page], instructions: str = "") -> Filled:
+    """Fill a JSON Schema with what the pages say; null, or the least valid value, where they say nothing.
+
+    Works by general rules only and never invents: what cannot be read stays empty. `instructions` is the text the
+    caller sent along; it names no values and is not searched for any. Never raises on an odd schema.
+    """
+    walk = _Walk(Schema(schema), Facts(View.of(pages)))
+    result = walk.value(schema, (), "", 0)
+    data = result.data if result.data is not MISSING else blank(walk.schema, schema)
+    data = _mend(data, schema, walk.schema)
+    return Filled(data, walk.confidence, walk.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A value for a node; `row` is where it was read; `is_found` whether anything was."""
+
+    data: Json
+    row: Row | None = None
+    is_found: bool = False
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One pass over the schema."""
+
+    schema: Schema
+    facts: Facts
+    confidence: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def value(self, node: Any, path: tuple[str, ...], pointer: str, depth: int) -> _Result:
+        """The value for a node, tried with each of its alternatives; blank when nothing is found."""
+        if depth > _MAX_DEPTH:
+            return _Result(blank(self.schema, node))
+        empty: _Result | None = None
+        for option in self.schema.alternatives(node):
+            option = _with_description(option, self.schema.plain(node))
+            result = self._option(option, path, pointer, depth)
+            if result.is_found:
+                return result
+            if result.data is not MISSING and empty is None and "null" not in types_of(option):
+                empty = result
+        if self.schema.allows_null(node) and not (empty and isinstance(empty.data, list)):
+            return _Result(None)
+        return empty or _Result(blank(self.schema, node))
+
+    def _option(self, node: Node, path: tuple[str, ...], pointer: str, depth: int) -> _Result:
+        if "const" in node:
+            return _Result(node["const"])
+        kinds = types_of(node) - {"null"}
+        if "object" in kinds and "properties" in node:
+            return self._wrapped(node, path, pointer, depth) if is_wrapper(node) else self._object(node, path, pointer, depth)
+        if "array" in kinds and ("items" in node or kinds == {"array"}):
+            return self._array(node, path, pointer, depth)
+        if kinds == {"object"}:
+            return _Result({})
+        return self._leaf(node, path, pointer) if kinds else _Result(MISSING)
+
+    def _leaf(self, node: Node, path: tuple[str, ...], pointer: str) -> _Result:
+        asked = describe(path, node)
+        found = self.facts.scalar(asked, node)
+        return self._place(found, node, pointer)
+
+    def _place(self, found: Found | None, node: Node, pointer: str) -> _Result:
+        """The found value made to fit the node, noted with its confidence; nothing when its page is only context."""
+        if found is None or (found.row is not None and found.row.page.is_context):
+            return _Result(MISSING)
+        data = fit(found.data, node)
+        if data is MISSING or data is None:
+            return _Result(MISSING)
+        self.confidence[pointer] = found.confidence
+        if found.label:
+            self.labels[pointer] = found.label
+        return _Result(data, found.row or self.facts.first_row, True)
+
+    def _wrapped(self, node: Node, path: tuple[str, ...], pointer: str, depth: int) -> _Result:
+        members = dict(properties(node))
+        inner = _with_description(self.schema.plain(members["value"]), node)
+        result = self.value(inner, path, f"{pointer}/value", depth + 1)
+        if not result.is_found:
+            return _Result(MISSING)
+        return _Result(self._with_evidence({"value": result.data}, members, result.row), result.row, True)
+
+    def _object(self, node: Node, path: tuple[str, ...], pointer: str, depth: int) -> _Result:
+        members = dict(properties(node))
+        data: dict[str, Json] = {}
+        row: Row | None = None
+        is_found = False
+        for name, child in members.items():
+            if name in EVIDENCE_KEYS:
+                continue
+            result = self.value(child, (*path, name), f"{pointer}/{_escape(name)}", depth + 1)
+            data[name] = result.data
+            is_found = is_found or result.is_found
+            row = row or result.row
+        return _Result(self._with_evidence(data, members, row), row, is_found)
+
+    def _with_evidence(self, data: Mapping[str, Json], members: Mapping[str, Any], row: Row | None) -> dict[str, Json]:
+        """The data with its evidence keys filled, in the order the schema names them."""
+        complete: dict[str, Json] = {}
+        for name, child in members.items():
+            if name == "_page":
+                complete[name] = row.page.number if row else blank(self.schema, child)
+            elif name == "_quote":
+                complete[name] = Found("", row).quote if row else blank(self.schema, child)
+            else:
+                complete[name] = data[name]
+        return complete
+
+    def _array(self, node: Node, path: tuple[str, ...], pointer: str, depth: int) -> _Result:
+        item = node.get("items", {})
+        options = [option for option in self.schema.alternatives(item) if types_of(option) - {"null"}]
+        objects = [option for option in options if "properties" in option and not is_wrapper(option)]
+        if objects:
+            return self._rows(objects[0], node, path, pointer, depth)
+        wrappers = [option for option in options if is_wrapper(option)]
+        return self._scalars(options[0] if options else {}, bool(wrappers), node, path, pointer)
+
+    def _rows(self, item: Node, node: Node, path: tuple[str, ...], pointer: str, depth: int) -> _Result:
+        """An array of objects: records found by the rules, each fitted to the item's properties."""
+        members = {name: child for name, child in properties(item) if name not in EVIDENCE_KEYS}
+        fields = {
+            name: describe((*path, name), self._scalar_node(child), vocabulary.columns()) for name, child in members.items()
+        }
+        records = self.facts.records(path, node, fields, {name: self._scalar_node(c) for name, c in members.items()})
+        rows: list[Json] = []
+        first: Row | None = None
+        for record in records:
+            place = f"{pointer}/{len(rows)}"
+            row = next((found.row for found in record.values() if found.row), None)
+            if row is not None and row.page.is_context:
+                continue
+            data: dict[str, Json] = {}
+            for name, child in members.items():
+                data[name] = self._cell(child, record.get(name), (*path, name), f"{place}/{_escape(name)}", depth)
+            rows.append(self._with_evidence(data, dict(properties(item)), row))
+            first = first or row
+        return _Result(rows, first, bool(rows))
+
+    def _cell(self, child: Any, found: Found | None, path: tuple[str, ...], pointer: str, depth: int) -> Json:
+        for option in self.schema.alternatives(child):
+            if is_wrapper(option):
+                members = dict(properties(option))
+                value = self._cell(members["value"], found, path, f"{pointer}/value", depth + 1)
+                if found and value is not None:
+                    return self._with_evidence({"value": value}, members, found.row)
+                continue
+            if found is not None:
+                result = self._place(found, option, pointer)
+                if result.is_found:
+                    return result.data
+        return [] if _takes_list(self.schema, child) else blank(self.schema, child)
+
+    def _scalars(self, item: Node, wrapped: bool, node: Node, path: tuple[str, ...], pointer: str) -> _Result:
+        """An array of plain values."""
+        inner = self.schema.plain(dict(properties(item))["value"]) if wrapped else item
+        asked = describe(path, _with_description(inner, node))
+        values: list[Json] = []
+        first: Row | None = None
+        for found in lists.find_list(asked, self.facts):
+            place = f"{pointer}/{len(values)}"
+            result = MISSING
+            for option in self.schema.alternatives(inner):
+                placed = self._place(found, option, f"{place}/value" if wrapped else place)
+                if placed.is_found:
+                    result = placed.data
+                    break
+            if result is MISSING:
+                continue
+            values.append(self._with_evidence({"value": result}, dict(properties(item)), found.row) if wrapped else result)
+            first = first or found.row
+        return _Result(values, first, bool(values))
+
+    def _scalar_node(self, child: Any) -> Node:
+        """The node of the value itself below a cell: wrappers opened, null left out."""
+        plain = self.schema.plain(child)
+        for option in self.schema.alternatives(child):
+            if is_wrapper(option):
+                return _with_description(self._scalar_node(dict(properties(option))["value"]), plain)
+            if types_of(option) != {"null"}:
+                return _with_description(option, plain)
+        return plain
+
+
+def _takes_list(schema: Schema, node: Any) -> bool:
+    return any(types_of(option) == {"array"} for option in schema.alternatives(node)) and not schema.allows_null(node)
+
+
+def _with_description(node: Node, outer: Node) -> Node:
+    """The node with title and description of the node around it where it has none."""
+    missing = {key: outer[key] for key in ("title", "description") if key in outer and key not in node}
+    return {**node, **missing} if missing else node
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _uses_checked_keywords(node: Any, depth: int = 0) -> bool:
+    if depth > 30:
+        return True
+    if isinstance(node, Mapping):
+        return bool(_CHECKED_KEYWORDS & node.keys()) or any(_uses_checked_keywords(child, depth + 1) for child in node.values())
+    return isinstance(node, list) and any(_uses_checked_keywords(child, depth + 1) for child in node)
+
+
+def _mend(data: Json, raw: Mapping[str, Any], schema: Schema) -> Json:
+    """The data with values that break a keyword the walk does not obey replaced by blank ones."""
+    if not _uses_checked_keywords(raw):
+        return data
+    try:
+        validator = Draft202012Validator(raw)
+        for _ in range(3):
+            errors = [error for error in validator.iter_errors(data) if error.absolute_path or error.validator]
+            if not errors:
+                return data
+            for error in errors:
+                data = _blank_at(data, error, schema)
+    except (SchemaError, ValidationError, RecursionError, ValueError, TypeError, AttributeError, KeyError):
+        return data
+    except Exception as error:  # a broken `$ref` or regular expression in the caller's schema has many names
+        del error
+    return data
+
+
+def _blank_at(data: Json, error: ValidationError, schema: Schema) -> Json:
+    """The data with the value an error speaks of replaced by the least value its node allows."""
+    path = list(error.absolute_path)
+    node = error.schema if isinstance(error.schema, Mapping) else {}
+    if not path:
+        return blank(schema, node)
+    parent = data
+    for key in path[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = blank(schema, node)
+    return data

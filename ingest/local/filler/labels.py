@@ -1,0 +1,76 @@
+"""Labels printed on a page: which words of a line name a concept of the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ingest.local.filler import vocabulary
+from ingest.local.filler.text import squash
+from ingest.local.filler.vocabulary import Meaning
+from ingest.local.page import Line, Segment
+
+_MAX_LABEL_WORDS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Words of a segment that are a label. `start` and `end` count words of the segment."""
+
+    segment: int
+    start: int
+    end: int
+    label: str
+    meanings: tuple[Meaning, ...]
+    has_colon: bool
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the label names its concepts only for lack of a better one."""
+        return all(meaning.is_weak for meaning in self.meanings)
+
+
+def find_hits(line: Line) -> tuple[Hit, ...]:
+    """The labels of a line from left to right, the longest first where they overlap."""
+    known = vocabulary.header()
+    hits: list[Hit] = []
+    for index, segment in enumerate(line.segments):
+        for start, end, label in longest_matches(segment, known.by_label, known.longest):
+            colon = segment.tokens[end - 1].text.endswith(":") or (
+                end < len(segment.tokens) and segment.tokens[end].text.startswith(":")
+            )
+            if not colon and end == len(segment.tokens) and index + 1 < len(line.segments):
+                colon = line.segments[index + 1].text.startswith(":")
+            hits.append(Hit(index, start, end, label, known.by_label[label], colon))
+    return tuple(hits)
+
+
+def longest_matches(segment: Segment, known: Mapping[str, object], longest: int) -> Iterator[tuple[int, int, str]]:
+    """Runs of words whose squashed text is a key of `known`, as (first word, end, key), the longest at each place."""
+    words = [squash(token.text) for token in segment.tokens]
+    ends_label = [token.text.endswith((":", ";", "|")) for token in segment.tokens]
+    start = 0
+    while start < len(words):
+        match = _longest_at(start, words, ends_label, known, longest)
+        if match:
+            yield start, *match
+            start = match[0]
+        else:
+            start += 1
+
+
+def _longest_at(
+    start: int, words: Sequence[str], ends_label: Sequence[bool], known: Mapping[str, object], longest: int
+) -> tuple[int, str] | None:
+    if not words[start]:
+        return None
+    joined, found = "", None
+    for end in range(start, min(start + _MAX_LABEL_WORDS, len(words))):
+        joined += words[end]
+        if len(joined) > longest:
+            break
+        if joined in known and words[end]:
+            found = (end + 1, joined)
+        if ends_label[end]:
+            break
+    return found

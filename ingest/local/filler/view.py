@@ -1,0 +1,113 @@
+"""The pages of a request as one list of rows, with what holds for the whole document: number style, date order, currency."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ingest.local.filler.dates import find_dates, prefers_month_first
+from ingest.local.filler.labels import Hit, find_hits
+from ingest.local.filler.numbers import decimal_mark, detect_currency
+from ingest.local.filler.text import squash
+from ingest.local.page import Line, Page, Segment
+
+_AMERICAN = re.compile(
+    r"\b[A-Z]{2} \d{5}(?:-\d{4})?\b|\bUSA\b|\bU\.S\.A?\b|\bUnited States\b|\bZIP\b|\b(?:Inc|LLC|Corp)\b", re.MULTILINE
+)
+_DAY_FIRST_PLACE = re.compile(r"\b(?:GmbH|S\.?A\.?R\.?L|Ltd|B\.?V\.|Sdn|Pty|Pvt|VAT|MwSt|TVA|IVA|UK|GST)\b")
+_DIGITS = re.compile(r"\d+")
+# Rows this near the top or bottom of a page may be a running head or foot.
+_MARGIN_ROWS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One printed line with its place in the document. `gap` is the white space above it, in lines."""
+
+    index: int
+    page: Page
+    line: Line
+    gap: float
+    is_repeated: bool
+
+    @property
+    def text(self) -> str:
+        """The words of the line."""
+        return self.line.text
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments of the line."""
+        return self.line.segments
+
+    def chars(self, length: float) -> float:
+        """A horizontal length in characters of this page."""
+        return length / self.page.char_width
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All rows in reading order and the habits of the document."""
+
+    pages: tuple[Page, ...]
+    rows: tuple[Row, ...]
+    hits: tuple[tuple[Hit, ...], ...]
+    decimal: str
+    month_first: bool
+    currency: str | None
+    text: str = field(repr=False)
+
+    @classmethod
+    def of(cls, pages: Sequence[Page]) -> View:
+        """The view of these pages, in the order given."""
+        rows = _rows(pages)
+        texts = [row.text for row in rows]
+        text = "\n".join(texts)
+        american = bool(_AMERICAN.search(text[:20000])) and not _DAY_FIRST_PLACE.search(text[:20000])
+        return cls(
+            tuple(pages),
+            tuple(rows),
+            tuple(find_hits(row.line) for row in rows),
+            decimal_mark(texts),
+            prefers_month_first(texts, american),
+            detect_currency(text),
+            text,
+        )
+
+    def date_in(self, text: str) -> str | None:
+        """The first date of a text as YYYY-MM-DD."""
+        found = find_dates(text)
+        return found[0].resolve(self.month_first).isoformat() if found else None
+
+    def rows_of(self, page: Page) -> list[Row]:
+        """The rows of one page."""
+        return [row for row in self.rows if row.page is page]
+
+
+def _rows(pages: Sequence[Page]) -> list[Row]:
+    repeated = _repeated_lines(pages)
+    rows: list[Row] = []
+    for page in pages:
+        bottom = 0.0
+        for position, line in enumerate(page.lines):
+            gap = (line.y0 - bottom) / page.line_height if position else 99.0
+            bottom = line.y1
+            rows.append(Row(len(rows), page, line, gap, _shape(line) in repeated))
+    return rows
+
+
+def _shape(line: Line) -> str:
+    return _DIGITS.sub("0", squash(line.text))
+
+
+def _repeated_lines(pages: Sequence[Page]) -> frozenset[str]:
+    """Shapes of lines that stand near the edge of two pages or more, and of most pages."""
+    if len(pages) < 2:
+        return frozenset()
+    counts: Counter[str] = Counter()
+    for page in pages:
+        edge = {*page.lines[:_MARGIN_ROWS], *page.lines[-_MARGIN_ROWS:]}
+        counts.update({_shape(line) for line in edge} - {""})
+    return frozenset(shape for shape, count in counts.items() if count >= max(2, 0.6 * len(pages)))

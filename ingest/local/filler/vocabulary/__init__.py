@@ -1,0 +1,109 @@
+"""The concepts the rules know: how schemas name them and how documents in several languages print them.
+
+The words stand in the TOML files of this folder. `header.toml` and `money.toml` hold what a document says once,
+`columns.toml` the columns of its tables.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from ingest.local.filler.text import squash
+
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """A thing documents say and schemas ask for. `kind` names the form of its values (see `values.read`)."""
+
+    name: str
+    kind: str
+    names: frozenset[str]
+    labels: frozenset[str]
+    weak: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One concept a printed label may stand for, and whether it does so only for lack of a better one."""
+
+    concept: str
+    is_weak: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Concepts by name; what each squashed label and each squashed property name may mean."""
+
+    concepts: Mapping[str, Concept]
+    by_label: Mapping[str, tuple[Meaning, ...]]
+    by_name: Mapping[str, tuple[Meaning, ...]]
+    longest: int
+
+
+@lru_cache(maxsize=1)
+def header() -> Vocabulary:
+    """Concepts a document states once: numbers, dates, totals, terms."""
+    return _load("header.toml", "money.toml")
+
+
+@lru_cache(maxsize=1)
+def columns() -> Vocabulary:
+    """Concepts of table columns."""
+    return _load("columns.toml")
+
+
+def _load(*files: str) -> Vocabulary:
+    concepts: dict[str, Concept] = {}
+    for file in files:
+        table = tomllib.loads(resources.files(__package__).joinpath(file).read_text(encoding="utf-8"))
+        words = table.pop("words", {})
+        for name, entry in table.items():
+            concepts[name] = _to_concept(name, entry, words)
+    by_label: dict[str, list[Meaning]] = {}
+    by_name: dict[str, list[Meaning]] = {}
+    for concept in concepts.values():
+        for label in concept.labels:
+            by_label.setdefault(label, []).append(Meaning(concept.name, False))
+        for label in concept.weak - concept.labels:
+            by_label.setdefault(label, []).append(Meaning(concept.name, True))
+        for name in concept.names:
+            by_name.setdefault(name, []).append(Meaning(concept.name, False))
+    for concept in concepts.values():
+        for label in concept.labels - by_name.keys():
+            if len(label) > 3:
+                by_name.setdefault(label, []).append(Meaning(concept.name, True))
+    return Vocabulary(
+        concepts,
+        {label: tuple(meanings) for label, meanings in by_label.items()},
+        {name: tuple(meanings) for name, meanings in by_name.items()},
+        max(len(label) for label in by_label),
+    )
+
+
+def _to_concept(name: str, entry: Mapping[str, Any], words: Mapping[str, list[str]]) -> Concept:
+    return Concept(
+        name,
+        str(entry["kind"]),
+        frozenset(form for text in entry["names"] for form in _forms(text, words)),
+        frozenset(form for text in entry["labels"] for form in _forms(text, words)),
+        frozenset(form for text in entry.get("weak", ()) for form in _forms(text, words)),
+    )
+
+
+def _forms(text: str, words: Mapping[str, list[str]]) -> Iterator[str]:
+    """Every squashed form of a label, its slots filled with each of their words."""
+    slots = _SLOT.findall(text)
+    for choice in itertools.product(*(words[slot] for slot in slots)):
+        filled = iter(choice)
+        form = squash(_SLOT.sub(lambda _: next(filled), text))  # noqa: B023  the lambda is used up at once
+        if form:
+            yield form

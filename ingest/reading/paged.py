@@ -1,0 +1,310 @@
+"""Documents made of pages, by MuPDF: PDF, XPS, EPUB, SVG; and Office files, HTML and text, which it lays out as pages.
+
+The only module that knows PyMuPDF. All boxes are in points of the page as displayed: crop box, rotation applied,
+origin top left.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import stringprep
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pymupdf
+from PIL import Image as PillowImage
+from pymupdf import mupdf
+
+from ingest import types
+from ingest.config import ReadingSettings
+from ingest.errors import Encrypted, SourceError, TooLarge, Unreadable
+from ingest.reading import Probed
+from ingest.reading.imaging import fit_page, to_content
+from ingest.reading.layout import layout_text
+from ingest.reading.markup import to_markup
+from ingest.reading.policy import PageInk, Shape, choose_mode, has_trustworthy_text
+from ingest.types import Content, Document, Loaded, Part, Problem, Rendering, Source, TextStats, Word
+
+pymupdf.TOOLS.mupdf_display_errors(False)
+pymupdf.TOOLS.mupdf_display_warnings(False)
+
+_OPENXML = "application/vnd.openxmlformats-officedocument."
+_NATIVE = {
+    "application/pdf": "pdf",
+    "application/vnd.ms-xpsdocument": "xps",
+    "application/epub+zip": "epub",
+    "image/svg+xml": "svg",
+}
+# US letter, in points, for documents that have no pages of their own.
+_SHEET_WIDTH_PT, _SHEET_HEIGHT_PT, _FONT_PT = 612.0, 792.0, 11.0
+
+_TEXT_FLAGS = (
+    pymupdf.TEXT_PRESERVE_WHITESPACE
+    | pymupdf.TEXT_MEDIABOX_CLIP
+    | pymupdf.TEXT_PRESERVE_IMAGES
+    | pymupdf.TEXT_COLLECT_VECTORS
+)
+_PICTURE, _DRAWING = 1, 3  # types of a block, besides 0 for text
+_MAX_SIDE_PT = 1e6
+_MAX_TITLE_CHARS = 300
+
+
+class PagedExtractor:
+    """Reads documents of pages with MuPDF."""
+
+    media_types = (
+        *_NATIVE,
+        f"{_OPENXML}wordprocessingml.document",
+        f"{_OPENXML}presentationml.presentation",
+        f"{_OPENXML}spreadsheetml.sheet",
+        "text/html",
+        "text/plain",
+        "text/markdown",
+        "text/csv",
+        "application/json",
+        "application/xml",
+    )
+
+    def __init__(self) -> None:
+        self._last: _Opened | None = None
+
+    def open(self, source: Source, settings: ReadingSettings) -> Document:
+        """All pages probed. Raises Unreadable, Encrypted or TooLarge when there is no page to be had."""
+        document = self.survey(source, settings)
+        probed = tuple(self.probe(document, range(len(document.parts)), settings))
+        problems = tuple(problem for each in probed for problem in each.problems)
+        return replace(document, parts=tuple(each.part for each in probed), problems=document.problems + problems)
+
+    def survey(self, source: Source, settings: ReadingSettings) -> Document:
+        """Number of pages, title and outline."""
+        opened = self._open(source, settings)
+        pages = opened.count_pages()
+        if pages > settings.max_pages:
+            raise TooLarge(
+                f"{source.name} has {pages:,} pages, more than the limit of {settings.max_pages:,}: raise max_pages"
+            )
+        sections = opened.sections()
+        parts = tuple(Part(index, "page", "image", section=sections.get(index)) for index in range(pages))
+        return Document(source, parts, opened.title())
+
+    def probe(self, document: Document, indices: Sequence[int], settings: ReadingSettings) -> Iterator[Probed]:
+        """Size, rotation, text and mode of pages. Nothing is rendered."""
+        opened = self._open(document.source, settings)
+        for index in indices:
+            part = document.parts[index]
+            try:
+                yield _probe(opened.page(index), part, settings)
+            except Exception as error:
+                yield Probed(replace(part, error=_problem(document.source, index, error)))
+
+    def load(
+        self, document: Document, parts: Sequence[Part], rendering: Rendering, settings: ReadingSettings
+    ) -> Iterator[Loaded]:
+        """Laid-out text, or JPEG within the pixel budget, or both, by the mode of each part; and its words."""
+        opened = self._open(document.source, settings)
+        for part in parts:
+            try:
+                yield _load(opened.page(part.index), part, rendering)
+            except Exception as error:
+                yield Loaded(part, (), error=_problem(document.source, part.index, error))
+
+    def _open(self, source: Source, settings: ReadingSettings) -> _Opened:
+        """The file, kept open until another one is asked for: consecutive calls mostly want the same."""
+        passwords = tuple(password.get_secret_value() for password in settings.passwords)
+        key = (source.path, source.sha256, source.media_type, passwords)
+        if self._last is None or self._last.key != key:
+            self.close()
+            self._last = _Opened(key, _unlock(_open_file(source), source, passwords), source)
+        return self._last
+
+    def close(self) -> None:
+        """Let go of the file kept open."""
+        if self._last is not None:
+            self._last.document.close()
+            self._last = None
+            pymupdf.TOOLS.store_shrink(100)
+
+
+EXTRACTOR = PagedExtractor()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    key: tuple[object, ...]
+    document: pymupdf.Document
+    source: Source
+
+    def count_pages(self) -> int:
+        try:
+            pages = int(self.document.page_count)
+        except Exception as error:
+            raise _damaged(self.source, error) from error
+        if pages < 1:
+            raise Unreadable(f"{self.source.name} has no pages: it is damaged or cut off; export or download it again")
+        return pages
+
+    def page(self, index: int) -> pymupdf.Page:
+        pymupdf.TOOLS.reset_mupdf_warnings()
+        return self.document.load_page(index)
+
+    def title(self) -> str | None:
+        try:
+            title = str((self.document.metadata or {}).get("title") or "")
+        except Exception:
+            return None
+        return _one_line(title) or None
+
+    def sections(self) -> dict[int, str]:
+        """The first heading of the outline that points to each page."""
+        sections: dict[int, str] = {}
+        try:
+            outline = self.document.get_toc(simple=True)
+        except Exception:
+            return sections
+        for _level, heading, number in outline:
+            if number > 0 and _one_line(heading):
+                sections.setdefault(number - 1, _one_line(heading))
+        return sections
+
+
+def _one_line(text: str) -> str:
+    printable = "".join(" " if unicodedata.category(character) in ("Cc", "Cs") else character for character in text)
+    return re.sub(r"\s+", " ", printable).strip()[:_MAX_TITLE_CHARS]
+
+
+def _open_file(source: Source) -> pymupdf.Document:
+    try:
+        kind = _NATIVE.get(source.media_type)
+        if kind is None:
+            markup = to_markup(source)
+            document = pymupdf.open(stream=markup.html, filetype="html")
+            document.layout(width=markup.width_pt, height=markup.height_pt, fontsize=markup.font_pt)
+        elif source.path.name.isprintable():
+            document = pymupdf.open(str(source.path), filetype=kind)
+        else:
+            document = pymupdf.open(stream=source.path.read_bytes(), filetype=kind)
+        if kind == "epub":
+            document.layout(width=_SHEET_WIDTH_PT, height=_SHEET_HEIGHT_PT, fontsize=_FONT_PT)
+    except SourceError:
+        raise
+    except FileNotFoundError as error:
+        raise Unreadable(f"{source.name} has vanished: {source.path} no longer exists") from error
+    except Exception as error:
+        raise _damaged(source, error) from error
+    return document
+
+
+def _damaged(source: Source, error: BaseException) -> SourceError:
+    if _is_memory(error):
+        return TooLarge(f"{source.name} needs more memory than a worker may use: raise worker_memory_bytes")
+    return Unreadable(
+        f"{source.name} cannot be opened: it is damaged or cut off; export or download it again ({_reason(error)})"
+    )
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or ("malloc" in str(error) and "failed" in str(error))
+
+
+def _reason(error: BaseException) -> str:
+    text = re.sub(r"^code=\d+:\s*", "", _one_line(str(error)))
+    return re.sub(r"'[^']*/[^']*'", "the file", text) or type(error).__name__
+
+
+def _problem(source: Source, index: int, error: BaseException) -> Problem:
+    if isinstance(error, SourceError):
+        return Problem("reading", error.code, error.message, index)
+    if _is_memory(error):
+        message = f"{source.name}: page {index + 1} needs more memory than a worker may use: raise worker_memory_bytes"
+        return Problem("reading", TooLarge.code, message, index)
+    return Problem("reading", Unreadable.code, f"{source.name}: page {index + 1} is damaged: {_reason(error)}", index)
+
+
+def _unlock(document: pymupdf.Document, source: Source, passwords: Sequence[str]) -> pymupdf.Document:
+    if not document.needs_pass:
+        return document
+    for password in passwords:
+        if any(document.authenticate(variant) for variant in _variants(password)):
+            return document
+    document.close()
+    if passwords:
+        raise Encrypted(
+            f"{source.name} is encrypted and none of the {len(passwords)} passwords fits: give its own with --password"
+        )
+    raise Encrypted(f"{source.name} is encrypted: give its password with --password")
+
+
+def _variants(password: str) -> list[str]:
+    """A password as typed, composed, and prepared as PDF 2.0 wants it (RFC 4013): writers differ."""
+    return list(dict.fromkeys((password, unicodedata.normalize("NFC", password), _saslprep(password))))
+
+
+def _saslprep(text: str) -> str:
+    kept = (" " if stringprep.in_table_c12(one) else one for one in text if not stringprep.in_table_b1(one))
+    return unicodedata.normalize("NFKC", "".join(kept))
+
+
+def _read(page: pymupdf.Page) -> PageInk:
+    """Words, pictures and drawings of a page, widgets and annotations included, in one pass over its content."""
+    fz_page = page.this.super() if isinstance(page.this, mupdf.PdfPage) else page.this
+    bounds = mupdf.fz_bound_page(fz_page)
+    width, height = bounds.x1 - bounds.x0, bounds.y1 - bounds.y0
+    if not (math.isfinite(width * height) and 0 < width <= _MAX_SIDE_PT and 0 < height <= _MAX_SIDE_PT):
+        raise Unreadable(f"the page has no usable size: {width:g} by {height:g} points")
+    structured = mupdf.FzStextPage(bounds)
+    device = mupdf.fz_new_stext_device(structured, mupdf.FzStextOptions(_TEXT_FLAGS))
+    mupdf.fz_run_page(fz_page, device, mupdf.FzMatrix(1, 0, 0, 1, 0, 0), mupdf.FzCookie())
+    mupdf.fz_close_device(device)
+    text_page = pymupdf.TextPage(structured)
+    left, top = bounds.x0, bounds.y0
+    words = [
+        Word(text, (x0 - left, y0 - top, x1 - left, y1 - top))
+        for x0, y0, x1, y1, text, *_ in text_page.extractWORDS()
+        if not text.isspace()
+    ]
+    pictures: list[types.BBox] = []
+    shapes: list[Shape] = []
+    for x0, y0, x1, y1, label, _number, kind in text_page.extractBLOCKS():
+        box = (x0 - left, y0 - top, x1 - left, y1 - top)
+        if kind == _PICTURE:
+            pictures.append(box)
+        elif kind == _DRAWING:
+            shapes.append(Shape(box, "is-rect: true" in label, "#ffffff" in label))
+    return PageInk(width, height, words, pictures, shapes)
+
+
+def _probe(page: pymupdf.Page, part: Part, settings: ReadingSettings) -> Probed:
+    ink = _read(page)
+    mode = choose_mode(ink, settings.pages)
+    text = TextStats() if mode == "image" else TextStats.of(layout_text(ink.words))
+    problems: tuple[Problem, ...] = ()
+    if mode == "text" and not ink.words and not ink.is_blank:
+        message = f"page {part.number} has no text layer, and the setting pages=text sends no image of it"
+        problems = (Problem("reading", "no_text_layer", message, part.index),)
+    probed = replace(
+        part, mode=mode, width_pt=ink.width_pt, height_pt=ink.height_pt, rotation=int(page.rotation), text=text
+    )
+    return Probed(probed, problems)
+
+
+def _load(page: pymupdf.Page, part: Part, rendering: Rendering) -> Loaded:
+    ink = _read(page)
+    contents: list[Content] = []
+    if part.mode != "image":
+        contents.append(types.Text(layout_text(ink.words)))
+    if part.mode != "text":
+        contents.append(_render(page, ink, rendering))
+    words = tuple(ink.words) if part.mode != "image" or has_trustworthy_text(ink) else ()
+    return Loaded(part, tuple(contents), words)
+
+
+def _render(page: pymupdf.Page, ink: PageInk, rendering: Rendering) -> types.Image:
+    fit = fit_page(ink.width_pt, ink.height_pt, rendering)
+    zoom = pymupdf.Matrix(fit.width_px / ink.width_pt, fit.height_px / ink.height_pt)
+    pixmap = page.get_pixmap(matrix=zoom, colorspace=pymupdf.csRGB, alpha=False)
+    image = PillowImage.frombuffer(
+        "RGB", (pixmap.width, pixmap.height), pixmap.samples_mv, "raw", "RGB", pixmap.stride, 1
+    )
+    return to_content(image, fit, rendering)

@@ -1,0 +1,136 @@
+"""What a worker process runs: requests come in over a socket, results go back one by one, until the socket closes.
+
+Started by `workers.py` as `python -P -m ingest.reading.serving FD MEMORY_BYTES TIMEOUT_S`. A request is `(operation, source, arguments)`,
+pickled; the answers are `(ITEM, value)` for each result and then `(DONE, should_retire)` or `(FAILED, error)`. A frame is
+8 bytes of length, big-endian, and the pickle.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from ingest.config import ReadingSettings
+from ingest.errors import IngestError, TooLarge, Unreadable
+from ingest.reading import PagewiseExtractor, extractor_for
+from ingest.types import Document, Source
+
+READY, ITEM, DONE, FAILED = "ready", "item", "done", "failed"
+LENGTH = struct.Struct(">Q")
+
+
+def main() -> None:
+    """Serve the socket whose descriptor is the first argument."""
+    descriptor, memory_bytes, timeout_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # PyMuPDF loads its layout models whenever they are installed: half a second and a gigabyte of address space, unused here.
+    sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
+    _limit("RLIMIT_CORE", 0)
+    _limit("RLIMIT_AS", memory_bytes)
+    with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
+        try:
+            _serve(stream, memory_bytes, timeout_s)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # nobody listens any more
+
+
+def _serve(stream: BinaryIO, memory_bytes: int, timeout_s: float) -> None:
+    _send(stream, (READY, None))
+    while length := stream.read(LENGTH.size):
+        operation, source, arguments = pickle.loads(stream.read(LENGTH.unpack(length)[0]))  # noqa: S301 - the parent's own
+        should_retire = False
+        try:
+            _limit_cpu(timeout_s)
+            _check_unchanged(source)
+            for item in _results(operation, source, arguments):
+                _send(stream, (ITEM, item))
+                _limit_cpu(timeout_s)
+            _send(stream, (DONE, _resident_bytes() > memory_bytes // 2))
+            continue
+        except IngestError as error:
+            failure: IngestError = error
+        except MemoryError:
+            failure = TooLarge(f"{source.name} needs more memory than a worker may use: raise worker_memory_bytes")
+            should_retire = True
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            failure = Unreadable(f"{source.name} cannot be read ({type(error).__name__}: {error})")
+        _send(stream, (FAILED, (failure, should_retire)))
+
+
+def _results(operation: str, source: Source, arguments: tuple[Any, ...]) -> Iterator[object]:
+    settings: ReadingSettings = arguments[-1]
+    extractor = extractor_for(source.media_type, source.name)
+    if operation == "survey":
+        if isinstance(extractor, PagewiseExtractor):
+            yield extractor.survey(source, settings), True
+        else:
+            yield extractor.open(source, settings), False
+    elif operation == "probe" and isinstance(extractor, PagewiseExtractor):
+        document, indices, _ = arguments
+        yield from extractor.probe(document, indices, settings)
+    elif operation == "load":
+        loaded: Document = arguments[0]
+        yield from extractor.load(loaded, arguments[1], arguments[2], settings)
+    else:
+        raise Unreadable(f"{source.name}: its extractor cannot {operation}")
+
+
+def _check_unchanged(source: Source) -> None:
+    try:
+        size_bytes = source.path.stat().st_size
+    except OSError as error:
+        raise Unreadable(
+            f"{source.name} has vanished: {source.path} cannot be read any more ({error.strerror})"
+        ) from error
+    if size_bytes != source.size_bytes:
+        raise Unreadable(f"{source.name} changed while it was being read: run again when it is complete")
+
+
+def _send(stream: BinaryIO, message: tuple[str, object]) -> None:
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    stream.write(LENGTH.pack(len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def _limit(name: str, value: int) -> None:
+    """Set a resource limit where the system has it and allows it."""
+    try:
+        import resource
+    except ImportError:
+        return
+    try:
+        resource.setrlimit(getattr(resource, name), (value, value))
+    except (AttributeError, ValueError, OSError):
+        return
+
+
+def _limit_cpu(timeout_s: float) -> None:
+    """Twice the time the parent waits: ends a worker whose parent is gone and cannot kill it."""
+    try:
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        soft = int(used.ru_utime + used.ru_stime + 2 * timeout_s) + 10
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    except (ImportError, ValueError, OSError):
+        return
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,324 @@
+"""Worker processes that read files, each call bounded in time and memory.
+
+Every worker has its own process and its own socket, so that one that dies, hangs or is killed takes nothing with it but
+its file: no lock, no queue and no thread is shared. Workers are started on first use as plain interpreters that import this
+package only, never the caller's `__main__`: they work from notebooks, from standard input and from scripts without a guard.
+Results arrive one by one; when a worker fails, what it has delivered is kept and the page at work is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Self, TypeVar
+
+from ingest.config import ReadingSettings
+from ingest.errors import ConfigError, IngestError, SourceError, TooLarge, Unreadable
+from ingest.reading import Probed
+from ingest.reading.serving import DONE, FAILED, ITEM, LENGTH, READY
+from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
+
+_START_TIMEOUT_S = 60.0
+_PAGES_PER_SPAN = 64
+"""A document of twice this many pages is probed by several workers at once."""
+_MAX_FAILURES = 3
+"""Workers that one call may cost before the rest of its pages is given up."""
+_PAGES_PER_TIMEOUT = 16
+"""Pages that must on average be read within the time that any one of them may take."""
+
+_Result = TypeVar("_Result")
+
+
+class _WorkerLost(Exception):
+    """The worker died or was killed. `code` is that of the error to report; the text says how it ended."""
+
+    def __init__(self, code: str, how: str) -> None:
+        super().__init__(how)
+        self.code, self.how = code, how
+
+
+class Workers:
+    """A pool of worker processes. Use as an async context manager; leaving it ends all workers.
+
+    `open` and `load` may be called concurrently; at most `settings.workers` run at once and the others wait their turn.
+    Cancelling a call ends the worker that was at it.
+    """
+
+    def __init__(self, settings: ReadingSettings) -> None:
+        self._settings = settings
+        self._turns = asyncio.Semaphore(settings.workers)
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        workers, self._idle = list(self._all), []
+        for worker in workers:
+            self._end(worker)
+        await asyncio.gather(*(worker.closed() for worker in workers))
+
+    async def open(self, source: Source) -> Document:
+        """Probe a file: its parts in reading order, those that cannot be read with their `error`.
+
+        Raises Unreadable, UnsupportedMedia, Encrypted or TooLarge when no part can be had.
+        """
+        surveyed: list[tuple[Document, bool]] = []
+        try:
+            await self._call("survey", source, (self._settings,), surveyed.append, self._settings.call_timeout_s)
+        except _WorkerLost as lost:
+            raise _error(lost.code, f"{source.name} cannot be read: {lost.how}") from None
+        if not surveyed:
+            raise Unreadable(f"{source.name} cannot be read: its extractor gave nothing")
+        document, is_pagewise = surveyed[0]
+        if is_pagewise:
+            document = await self._probe(document)
+        if not document.parts:
+            raise Unreadable(f"{source.name} has no pages: it is damaged or cut off; export or download it again")
+        first = document.parts[0].error
+        if first is not None and all(part.error is not None for part in document.parts):
+            raise _error(first.code, first.message)
+        return document
+
+    async def load(self, document: Document, parts: Sequence[Part], rendering: Rendering) -> tuple[Loaded, ...]:
+        """The content of `parts`, in their order; a part that cannot be loaded has its `error` instead."""
+
+        def failed(part: Part, problem: Problem) -> Loaded:
+            return Loaded(part, (), error=problem)
+
+        loaded = await self._each("load", document, list(parts), lambda rest: (document, rest, rendering), failed)
+        return tuple(loaded)
+
+    async def _probe(self, document: Document) -> Document:
+        shells = document.parts
+        spans = min(self._settings.workers, max(1, len(shells) // _PAGES_PER_SPAN))
+        bounds = [len(shells) * span // spans for span in range(spans + 1)]
+
+        def failed(part: Part, problem: Problem) -> Probed:
+            return Probed(replace(part, error=problem))
+
+        def arguments(rest: list[Part]) -> tuple[object, ...]:
+            return document, [part.index for part in rest]
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._each("probe", document, list(shells[start:stop]), arguments, failed))
+                for start, stop in zip(bounds, bounds[1:], strict=False)
+            ]
+        probed = [each for task in tasks for each in task.result()]
+        problems = tuple(problem for each in probed for problem in each.problems)
+        return replace(document, parts=tuple(each.part for each in probed), problems=document.problems + problems)
+
+    async def _each(
+        self,
+        operation: str,
+        document: Document,
+        parts: list[Part],
+        arguments: Callable[[list[Part]], tuple[object, ...]],
+        failed: Callable[[Part, Problem], _Result],
+    ) -> list[_Result]:
+        """One result for each part: what a worker delivers, or what `failed` makes of the problem.
+
+        The part at which a worker is lost gets the blame, and another worker goes on behind it.
+        """
+        source, results, failures = document.source, list[_Result](), 0
+        deadline = time.monotonic() + self._settings.call_timeout_s * (1 + len(parts) / _PAGES_PER_TIMEOUT)
+        while len(results) < len(parts):
+            rest, blamed = parts[len(results) :], None
+            try:
+                request = (*arguments(rest), self._settings)
+                await self._call(operation, source, request, results.append, deadline - time.monotonic())
+                problem = Problem("reading", Unreadable.code, f"{source.name}: its extractor left out pages")
+            except _WorkerLost as lost:
+                failures, blamed = failures + 1, len(results) + 1
+                problem = Problem("reading", lost.code, f"{source.name}: {lost.how}")
+                if failures == _MAX_FAILURES or time.monotonic() > deadline:
+                    blamed = None
+            except SourceError as error:
+                problem = Problem("reading", error.code, error.message)
+            for part in parts[len(results) : blamed]:
+                results.append(failed(part, _on_page(problem, part)))
+        return results[: len(parts)]
+
+    async def _call(
+        self,
+        operation: str,
+        source: Source,
+        arguments: tuple[object, ...],
+        deliver: Callable[[Any], None],
+        total_s: float,
+    ) -> None:
+        async with self._borrow(source) as worker:
+            await worker.call((operation, source, arguments), deliver, self._settings.call_timeout_s, total_s)
+
+    @contextlib.asynccontextmanager
+    async def _borrow(self, source: Source) -> AsyncIterator[_Worker]:
+        """A worker for one call: one that has the file open already, any idle one, or a new one."""
+        async with self._turns:
+            fitting = [worker for worker in self._idle if worker.last_sha256 == source.sha256]
+            if self._idle:
+                worker = fitting[-1] if fitting else self._idle[0]
+                self._idle.remove(worker)
+            else:
+                worker = await self._start()
+            worker.last_sha256 = source.sha256
+            try:
+                yield worker
+            except IngestError:
+                self._put_back(worker)  # it answered, and is in order
+                raise
+            except BaseException:
+                self._end(worker)
+                raise
+            self._put_back(worker)
+
+    async def _start(self) -> _Worker:
+        worker = _Worker(self._settings)
+        self._all.add(worker)
+        try:
+            await worker.connect()
+        except BaseException:
+            self._end(worker)
+            raise
+        return worker
+
+    def _put_back(self, worker: _Worker) -> None:
+        if worker.should_retire or worker not in self._all:
+            self._end(worker)
+        else:
+            self._idle.append(worker)
+
+    def _end(self, worker: _Worker) -> None:
+        self._all.discard(worker)
+        worker.kill()
+
+
+class _Worker:
+    """One process and the socket to it."""
+
+    def __init__(self, settings: ReadingSettings) -> None:
+        self.last_sha256 = ""
+        self.should_retire = False
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._socket, theirs = socket.socketpair()
+        # Kept to tell why an interpreter did not even start.
+        with theirs, tempfile.TemporaryFile() as errors:
+            self._errors_fd = os.dup(errors.fileno())
+            command = [sys.executable, "-P", "-m", "ingest.reading.serving", str(theirs.fileno())]
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [*command, str(settings.worker_memory_bytes), str(settings.call_timeout_s)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            )
+
+    async def connect(self) -> None:
+        """Wait until the process has started. Raises ConfigError when it does not."""
+        self._socket.setblocking(False)
+        self._reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=1 << 20)
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                kind, _ = await self._receive()
+        except (TimeoutError, OSError, EOFError) as error:
+            raise ConfigError(f"worker processes do not start: {self._last_words() or 'no answer'}") from error
+        if kind != READY:
+            raise ConfigError(f"worker processes do not start: unexpected {kind!r}")
+
+    async def call(
+        self, request: tuple[object, ...], deliver: Callable[[Any], None], timeout_s: float, total_s: float
+    ) -> None:
+        """Send a request and hand on each result. Raises what the worker raised, or _WorkerLost."""
+        assert self._writer is not None
+        deadline = time.monotonic() + total_s
+        data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
+        try:
+            self._writer.write(LENGTH.pack(len(data)) + data)
+            while True:
+                async with asyncio.timeout(max(0.0, min(timeout_s, deadline - time.monotonic()))):
+                    kind, value = await self._receive()
+                if kind == ITEM:
+                    deliver(value)
+                elif kind == FAILED:
+                    error, self.should_retire = value
+                    raise error
+                elif kind == DONE:
+                    self.should_retire = bool(value)
+                    return
+        except TimeoutError as error:
+            how = f"reading took longer than {timeout_s:g} s and was stopped: raise call_timeout_s to give it more time"
+            raise _WorkerLost(TooLarge.code, how) from error
+        except (OSError, EOFError) as error:
+            raise _WorkerLost(*self._autopsy()) from error
+
+    async def _receive(self) -> tuple[str, Any]:
+        assert self._reader is not None
+        length = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
+        kind, value = pickle.loads(await self._reader.readexactly(length))  # noqa: S301 - our own process
+        return kind, value
+
+    def _autopsy(self) -> tuple[str, str]:
+        try:
+            status = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            return Unreadable.code, "its reader stopped answering"
+        if status == -signal.SIGKILL:
+            return TooLarge.code, "its reader was killed, most likely because the machine ran out of memory"
+        if status == -signal.SIGXCPU:
+            return TooLarge.code, "reading took too much processor time and was stopped: raise call_timeout_s"
+        if status < 0:
+            return (
+                Unreadable.code,
+                f"its reader crashed ({signal.Signals(-status).name}): the file is damaged or malicious",
+            )
+        return Unreadable.code, f"its reader ended with status {status}: {self._last_words() or 'no reason given'}"
+
+    def _last_words(self) -> str:
+        if self._errors_fd < 0:
+            return ""
+        size = os.fstat(self._errors_fd).st_size
+        lines = os.pread(self._errors_fd, 2_000, max(0, size - 2_000)).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def kill(self) -> None:
+        """End the process at once. Safe to call twice."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._writer is not None:
+            self._writer.transport.abort()
+        else:
+            self._socket.close()
+        if self._errors_fd >= 0:
+            os.close(self._errors_fd)
+            self._errors_fd = -1
+
+    async def closed(self) -> None:
+        """Wait until the event loop has let go of the socket."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+
+
+def _on_page(problem: Problem, part: Part) -> Problem:
+    name, _, rest = problem.message.partition(": ")
+    message = f"{name}: {part.kind} {part.number}: {rest}" if rest else f"{part.kind} {part.number}: {problem.message}"
+    return replace(problem, message=message, part_index=part.index)
+
+
+def _error(code: str, message: str) -> SourceError:
+    classes = {TooLarge.code: TooLarge, Unreadable.code: Unreadable}
+    return classes.get(code, Unreadable)(message)
