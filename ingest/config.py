@@ -106,8 +106,9 @@ class Recipe(_Settings):
     reading: JsonObject = Field(default_factory=dict, description="Overrides of ReadingSettings")
     asking: JsonObject = Field(default_factory=dict, description="Overrides of AskingSettings")
     planning: JsonObject = Field(default_factory=dict, description="Overrides of PlanningSettings")
-    merge: dict[str, str] = Field(
-        default_factory=dict, description="Merge rule by dotted path of a field of the schema"
+    merge: dict[str, str | JsonObject] = Field(
+        default_factory=dict,
+        description="Merge rule by path such as lines/*/amount; a name, or a table with x-merge and x-merge-key",
     )
 
     @property

@@ -54,8 +54,9 @@ from ingest.errors import (
 from ingest.keeping.ledger import LEDGER_FOLDER, Ledger
 from ingest.keeping.sinks.files import FilesSink
 from ingest.merging import checks
-from ingest.merging.grounding import PageText, ground
-from ingest.merging.merge import Merged, merge
+from ingest.merging.grounding import ground, ground_conflicts
+from ingest.merging.merge import Merged, check_rules, merge
+from ingest.merging.pages import PageText
 from ingest.planning.chunks import Limits, plan_chunks, request_limits, split_chunk
 from ingest.planning.pricing import cost_usd
 from ingest.planning.tokens import estimate_text
@@ -67,6 +68,7 @@ from ingest.types import (
     Document,
     Estimate,
     Event,
+    JsonObject,
     Loaded,
     Observer,
     PageWords,
@@ -190,7 +192,8 @@ class _Session:
         self._is_dry = is_dry
         recipe = config.recipe
         schema.check_document_schema(recipe.document_schema)
-        self._chunk_schema = schema.derive(recipe.document_schema, config.asking.evidence)
+        check_rules(recipe.document_schema, recipe.merge)
+        self._chunk_schema = schema.derive(recipe.document_schema, config.asking.evidence, recipe.name)
         self._detail = config.asking.image_detail or config.profile.default_detail
         self._rendering = _rendering(config)
         self._parameters = _parameters(config)
@@ -454,20 +457,19 @@ class _Session:
         if not result.partials:
             return Findings(None, {}, (), (), False)
         merged = await asyncio.to_thread(merge, result.partials, document_schema, self.config.recipe.merge)
-        data = checks.prune(merged.data, document_schema)
         pages = await self._page_texts(document, result, merged)
-        provenance = await asyncio.to_thread(ground, data, merged.origins, pages, _chunk_pages(result))
-        problems = checks.validate(data, document_schema)
-        return Findings(data, provenance, merged.conflicts, problems, not problems)
+        return await asyncio.to_thread(_check, merged, document_schema, pages, _chunk_pages(result))
 
     async def _page_texts(self, document: Document, result: ChunkResult, merged: Merged) -> dict[int, PageText]:
         """Words by page number: the text layer's, else those the model's side read from the image."""
         parts = [outcome.part for outcome in result.outcomes if outcome.status == "answered"]
         if len(parts) > _GROUND_ALL_PAGES:
-            cited = {cite.part_number for origins in merged.origins.values() for _, cite in origins}
+            cited = {origin.cite.part_number for origins in merged.origins.values() for origin in origins}
             parts = [part for part in parts if part.number in cited]
-        with_text = tuple(part for part in parts if part.text.chars)
-        words = await self._workers.words(document, with_text) if with_text else {}
+        # As text, a page is loaded without rendering it.
+        with_text = [replace(part, mode="text") for part in parts if part.text.chars]
+        loaded = await self._workers.load(document, with_text, self._rendering) if with_text else ()
+        words = {item.part.index: item.words for item in loaded}
         texts = {part.number: PageText(part.number, words.get(part.index, ())) for part in parts}
         sizes = {part.number: (part.width_pt, part.height_pt) for part in parts}
         for page in result.page_words:
@@ -560,6 +562,21 @@ def _without_unreadable(chunk: Chunk, loaded: Sequence[Loaded]) -> tuple[Chunk, 
     )
     problems = tuple(problem for part in lost if (problem := errors[part.index]) is not None)
     return replace(chunk, owned=owned, context=context), ChunkResult(outcomes=outcomes, problems=problems)
+
+
+def _check(
+    merged: Merged, document_schema: JsonObject, pages: dict[int, PageText], chunk_pages: dict[int, tuple[int, ...]]
+) -> Findings:
+    """The merged data made to fit the user's schema, each value looked up on its page, and what is wrong with it."""
+    data = checks.prune(merged.data, document_schema)
+    problems = checks.validate(data, document_schema)
+    return Findings(
+        data=data,
+        provenance=ground(data, merged.origins, pages, chunk_pages, document_schema),
+        conflicts=ground_conflicts(merged.conflicts, merged.side_origins, pages, chunk_pages),
+        problems=problems,
+        is_valid=not problems,
+    )
 
 
 def _to_points(page: PageWords, size_pt: tuple[float, float]) -> tuple[Word, ...]:

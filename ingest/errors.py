@@ -168,9 +168,14 @@ class ReplyError(IngestError):
 
 
 class Truncated(ReplyError):
-    """The answer was cut off at the output limit."""
+    """The answer was cut off at the output limit. `answer` holds what was complete of it, in chunk form, or None."""
 
     code = "truncated"
+
+    def __init__(self, message: str, part_index: int | None = None, answer: object = None) -> None:
+        super().__init__(message, part_index)
+        self.args = (message, part_index, answer)
+        self.answer = answer
 
 
 class Malformed(ReplyError):

@@ -1,8 +1,8 @@
 """Recipes and schemas: from a name, a folder, a file or a class to a `Recipe`, and from a recipe to a `Config`.
 
 A recipe is a folder with `recipe.toml` (name, description, and the optional tables `[reading] [asking] [planning]
-[merge]`), `schema.json` and, if there is something to say, `instructions.md`. Packages offer folders of recipes
-through the entry point group `ingest.recipes`.
+[merge]`), `schema.json` and, if there is something to say, `instructions.md`. `[merge]` maps the path of a field
+(`lines/*/amount`) to a merge rule. Packages offer folders of recipes through the entry point group `ingest.recipes`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _RecipeFile(BaseModel):
     reading: dict[str, Any] = {}
     asking: dict[str, Any] = {}
     planning: dict[str, Any] = {}
-    merge: dict[str, str] = {}
+    merge: dict[str, str | dict[str, Any]] = {}
 
 
 def offered_recipes() -> tuple[Offer, ...]:
@@ -75,6 +75,11 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(offer.name for offer in offered_recipes()))
 
 
+def read_offer(offer: Offer) -> Recipe:
+    """The recipe somebody offers. Raises ConfigError when its files are missing or wrong."""
+    return _read_recipe(offer.folder, offer.name)
+
+
 def load_recipe(name_or_folder: str | Path) -> Recipe:
     """A recipe by its name, or from a folder. A name goes first; write `./NAME` for a folder of the same name.
 
@@ -86,7 +91,7 @@ def load_recipe(name_or_folder: str | Path) -> Recipe:
         packages = " and ".join(offer.package for offer in offers)
         raise ConfigError(f"recipe {spec!r} is offered by {packages}: give the folder of the one you mean")
     if offers:
-        return _read_recipe(offers[0].folder, spec)
+        return read_offer(offers[0])
     folder = Path(spec)
     if folder.is_file() and folder.name == _RECIPE_FILE:
         folder = folder.parent
@@ -292,7 +297,9 @@ def _schema_of_class(found: object, spec: str) -> JsonObject:
 def _check_paths(schema: JsonObject, paths: Iterable[str], where: str) -> None:
     for path in paths:
         nodes = [schema]
-        for step in path.split("."):
+        for step in path.removeprefix("/").split("/"):
+            if step == "*":  # every item of an array, which `_properties` sees through
+                continue
             below = [(name, sub) for node in nodes for name, sub in _properties(node, schema)]
             nodes = [sub for name, sub in below if name == step]
             if not nodes:

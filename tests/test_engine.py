@@ -70,7 +70,7 @@ def test_many_chunks_make_one_record(tmp_path: Path, model: ScriptedModel) -> No
     """Rows of all chunks stand in reading order, each with its page; every page is accounted for."""
     path = write_pdf(tmp_path / "in" / "a.pdf", 9)
     (record,), _ = run([path], make_config(tmp_path / "out", **SMALL))
-    assert len(model.calls) > 2
+    assert len(model.calls) > 1
     assert sorted(number for call in model.calls for number in call) == list(range(1, 10))
     assert record.status == "complete"
     assert record.data["title"] == "T1"

@@ -82,11 +82,18 @@ def test_unknown_recipe_names_the_near_one_and_all() -> None:
 
 def test_folder_is_a_recipe_with_settings_and_merge_rules(tmp_path: Path) -> None:
     """A user's own recipe needs no package."""
-    toml = 'description = "mine"\n[reading]\npages = "image"\n[merge]\n"lines.amount" = "first"\n'
+    toml = """
+        description = "mine"
+        [reading]
+        pages = "image"
+        [merge]
+        "lines/*/amount" = "first"
+        lines = {x-merge = "by-key", x-merge-key = "amount"}
+    """
     folder = write_recipe(tmp_path / "mine", toml, Bill.model_json_schema(), "Read well.\n")
     recipe = load_recipe(folder)
     assert (recipe.name, recipe.instructions) == ("mine", "Read well.")
-    assert recipe.merge == {"lines.amount": "first"}
+    assert recipe.merge == {"lines/*/amount": "first", "lines": {"x-merge": "by-key", "x-merge-key": "amount"}}
     assert build_config(recipe, load_profile("local"), ENDPOINT).reading.pages == "image"
 
 
@@ -105,7 +112,7 @@ def test_a_name_offered_twice_is_not_chosen_by_chance(monkeypatch: pytest.Monkey
     (package / "__init__.py").write_text("", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     declare_entry_points(monkeypatch, recipes={"other": "other_recipes"})
-    assert "pipelines.recipes and other_recipes" in failure(load_recipe, "receipts")
+    assert "other_recipes and pipelines.recipes" in failure(load_recipe, "receipts")
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ COMMANDS = {
 }
 """Name to the command's place and its line in the help; `module:attribute`, imported on first use."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells give it."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and SIGTERM: 128 + the signal's number, as shells give them."""
 
 
 class Stopped(click.ClickException):

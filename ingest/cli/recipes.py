@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ingest.cli.output import is_color, say, say_json
+from ingest.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ingest.recipes import Offer
 
 
 @click.group(invoke_without_command=True)
@@ -19,17 +25,14 @@ def recipes(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def list_recipes(as_json: bool = False) -> None:
     """List the recipes that are installed."""
-    from ingest.recipes import load_recipe, offered_recipes
+    from ingest.recipes import offered_recipes
     from ingest.showing.report import Look, recipe_list
 
-    found = [(offer, load_recipe(offer.name)) for offer in offered_recipes()]
+    rows = [(offer.name, _description(offer), offer.package) for offer in offered_recipes()]
     if as_json:
-        rows = [
-            {"name": offer.name, "description": recipe.description, "package": offer.package} for offer, recipe in found
-        ]
-        say_json(rows)
+        say_json([dict(zip(("name", "description", "package"), row, strict=True)) for row in rows])
     else:
-        say(recipe_list([(offer.name, recipe.description) for offer, recipe in found], Look(color=is_color())))
+        say(recipe_list([row[:2] for row in rows], Look(color=is_color())))
 
 
 @recipes.command("show")
@@ -45,3 +48,13 @@ def show_recipe(name: str, as_json: bool) -> None:
         say_json(recipe.model_dump(mode="json"))
     else:
         say(recipe_table(recipe, Look(color=is_color())))
+
+
+def _description(offer: Offer) -> str:
+    """What the recipe says of itself; a broken one does not hide the others."""
+    from ingest.recipes import read_offer
+
+    try:
+        return read_offer(offer).description
+    except ConfigError as error:
+        return f"cannot be used: {error.message}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TypeAlias
 
 import click
 
-from ingest.cli.app import INTERRUPTED, Stopped
+from ingest.cli.app import INTERRUPTED, TERMINATED, Stopped
 from ingest.cli.flags import Command
 from ingest.cli.jobs import find_job
 from ingest.cli.options import config_of, config_options
@@ -39,10 +43,12 @@ def run(ctx: click.Context, /, paths: tuple[str, ...], **options: object) -> int
     from ingest.showing.report import Look, summary_table
 
     try:
-        with Progress(quiet=bool(options["quiet"])) as progress:
+        with _terminable(), Progress(quiet=bool(options["quiet"])) as progress:
             summary = job(paths, config, progress)
+    except _Terminated:
+        raise Stopped(_kept("Terminated", config.output), TERMINATED) from None
     except KeyboardInterrupt:
-        raise Stopped(_kept(config.output), INTERRUPTED) from None
+        raise Stopped(_kept("Interrupted", config.output), INTERRUPTED) from None
     if options["as_json"]:
         say_json(summary.model_dump(mode="json"))
     else:
@@ -50,5 +56,26 @@ def run(ctx: click.Context, /, paths: tuple[str, ...], **options: object) -> int
     return 0 if summary.complete == len(summary.documents) else 1
 
 
-def _kept(output: Path | None) -> str:
-    return f"Interrupted. Answers received so far are kept in {output}; run the same command again to go on."
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: a scheduler wants us gone, and the work ends as with Ctrl-C."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the run, so that worker processes end and the ledger closes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _kept(how: str, output: Path | None) -> str:
+    return f"{how}. Answers received so far are kept in {output}; run the same command again to go on."

@@ -89,9 +89,7 @@ def _text(path: Path, folder: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"no run has ended in {folder}: it has no {path.name}"
-        ) from error
+        raise ConfigError(f"no run has ended in {folder}: it has no {path.name}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 

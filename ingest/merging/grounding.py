@@ -23,11 +23,14 @@ from ingest.values import CURRENCY_SIGNS, read_amount, read_dates, squash, token
 
 __all__ = ["PageText", "ground", "ground_conflicts"]
 
-# Shorter texts are similar to too much. From here on one wrong character in six, then in eight, is forgiven.
+# Shorter texts are similar to too much. From here on one wrong character in six is forgiven, in longer texts one in
+# eight, in prose one in five.
 _MIN_FUZZY_CHARS: Final = 6
 _FUZZY_SHORT: Final = 83.0
 _FUZZY_LONG: Final = 87.0
+_FUZZY_PROSE: Final = 80.0
 _LONG_CHARS: Final = 12
+_PROSE_CHARS: Final = 60
 # Values of which at least so much is digits are numbers of something; a similar one is another one.
 _MAX_FUZZY_DIGITS: Final = 0.4
 # Shorter values stand on most pages; found away from the cited page they prove nothing.
@@ -73,43 +76,42 @@ def ground(
     data: Json,
     origins: Mapping[str, Origins],
     pages: Mapping[int, PageText],
+    chunk_pages: Mapping[int, Sequence[int]],
     schema: JsonObject | None = None,
 ) -> dict[str, tuple[Evidence, ...]]:
     """Evidence for each leaf of `data` that has an origin, by JSON Pointer.
 
-    `pages` are the words by page number; a page that is missing there, or has no words, cannot be checked and its
-    values are `cited`. A value its pages do not hold is `ungrounded`, with the cited page. Booleans and, when `schema`
-    tells which those are, values out of a fixed list need not be printed: not found they are `cited` too. Of several
-    places the one nearest to the other values of the same item is taken, then the first in reading order.
+    `pages` are the words by page number, `chunk_pages` the page numbers by chunk index. A page that is missing in
+    `pages`, or has no words, cannot be checked and its values are `cited`. A value its pages do not hold is
+    `ungrounded`, with the cited page. Booleans and, when `schema` tells which those are, values out of a fixed list
+    need not be printed: not found they are `cited` too. Of several places the one nearest to the other values of the
+    same item is taken, then the first in reading order.
     """
     shape = root_shape(schema) if schema is not None else None
-    finder = _Finder(pages)
-    for group in _groups(_leaves(data, origins, shape)):
+    finder = _Finder(pages, chunk_pages)
+    for group in _groups(_leaves_of(data, "", origins, shape)):
         finder.place(group)
     return finder.evidence
 
 
 def ground_conflicts(
-    conflicts: Sequence[Conflict], side_origins: Sequence[Sequence[Origins]], pages: Mapping[int, PageText]
+    conflicts: Sequence[Conflict],
+    side_origins: Sequence[Sequence[Origins]],
+    pages: Mapping[int, PageText],
+    chunk_pages: Mapping[int, Sequence[int]],
 ) -> tuple[Conflict, ...]:
     """`conflicts` with the evidence of each side. `side_origins` come from the merge, in the same order."""
     grounded = []
     for conflict, sides in zip(conflicts, side_origins, strict=True):
         shown = []
         for side, origins in zip(conflict.sides, sides, strict=True):
-            finder = _Finder(pages)
-            pointers = {conflict.pointer: origins}
-            leaves = list(_leaves_of(side.value, conflict.pointer, pointers, None))
-            for leaf in leaves:
+            finder = _Finder(pages, chunk_pages)
+            for leaf in _leaves_of(side.value, conflict.pointer, {conflict.pointer: origins}, None):
                 finder.place([leaf])
             evidence = finder.evidence.get(conflict.pointer, ())
             shown.append(ConflictSide(value=side.value, chunk=side.chunk, evidence=evidence))
         grounded.append(conflict.model_copy(update={"sides": tuple(shown)}))
     return tuple(grounded)
-
-
-def _leaves(data: Json, origins: Mapping[str, Origins], shape: Shape | None) -> Iterator[_Leaf]:
-    return _leaves_of(data, "", origins, shape)
 
 
 def _leaves_of(value: Json, pointer: str, origins: Mapping[str, Origins], shape: Shape | None) -> Iterator[_Leaf]:
@@ -126,7 +128,6 @@ def _leaves_of(value: Json, pointer: str, origins: Mapping[str, Origins], shape:
 
 def _groups(leaves: Iterator[_Leaf]) -> Iterator[list[_Leaf]]:
     """Leaves that stand together: those directly in one object (or list), which follow one another."""
-    group: list[_Leaf] = []
     groups: dict[tuple[str, ...], list[_Leaf]] = {}
     for leaf in leaves:
         groups.setdefault(leaf.steps[:-1], []).append(leaf)
@@ -141,31 +142,47 @@ def _groups(leaves: Iterator[_Leaf]) -> Iterator[list[_Leaf]]:
 class _Finder:
     """Finds values on pages and remembers which places are taken."""
 
-    def __init__(self, pages: Mapping[int, PageText]) -> None:
+    def __init__(self, pages: Mapping[int, PageText], chunk_pages: Mapping[int, Sequence[int]]) -> None:
         self.evidence: dict[str, tuple[Evidence, ...]] = {}
         self._pages = pages
+        self._chunk_pages = chunk_pages
         self._found: dict[tuple[int, str, Json], list[_Hit]] = {}
         self._taken: dict[tuple[str, ...], set[tuple[int, tuple[int, ...], int]]] = defaultdict(set)
         self._last: dict[tuple[str, ...], _Hit] = {}
 
     def place(self, group: Sequence[_Leaf]) -> None:
         """Find the leaves of one object together, so that of several places those near each other are taken."""
-        options = [(leaf, self._options(leaf, leaf.origins[0])) for leaf in group]
+        home = self._home(group)
+        options = [(leaf, self._options(leaf, leaf.origins[0], home)) for leaf in group]
         chosen = self._choose([(leaf, hits) for leaf, hits in options if hits])
         for leaf in group:
             hit = chosen.get(leaf.pointer)
             evidence = [self._evidence(leaf, leaf.origins[0], hit)]
             for origin in leaf.origins[1:]:
-                others = self._options(leaf, origin)
+                others = self._options(leaf, origin, None)
                 evidence.append(self._evidence(leaf, origin, self._best_alone(leaf, others) if others else None))
             located = [each for each in evidence if each.bbox is not None and each.grade != "ungrounded"]
             self.evidence[leaf.pointer] = tuple(dict.fromkeys(located or evidence))
 
-    def _options(self, leaf: _Leaf, origin: Origin) -> list[_Hit]:
-        """The places of a value: on the cited page, else on the nearest page of the chunk that has it."""
+    def _home(self, group: Sequence[_Leaf]) -> int | None:
+        """The page on which most of a group stands when the model does not say: one of those with its longest value."""
+        if len(group) < 2 or any(self._cited(leaf.origins[0]) is not None for leaf in group):
+            return None
+        longest = max(group, key=lambda leaf: len(squash(str(leaf.value))))
+        numbers = self._numbers(longest.origins[0])
+        pages = [page for page in map(self._pages.get, numbers) if page is not None and page.words]
+        pages = [page for page in pages if self._lookup(longest.value, page, fuzzy=False)]
+
+        def holds(page: PageText) -> int:
+            return sum(bool(self._lookup(leaf.value, page, fuzzy=False)) for leaf in group)
+
+        return max(pages, key=holds).page_number if pages else None
+
+    def _options(self, leaf: _Leaf, origin: Origin, home: int | None) -> list[_Hit]:
+        """The places of a value: on the cited page, else on the page of the chunk nearest to it (or to `home`)."""
         if isinstance(leaf.value, bool):
             return []
-        cited = _cited(origin)
+        cited = self._cited(origin)
         if cited is not None:
             page = self._pages.get(cited)
             if page is None or not page.words:
@@ -173,7 +190,8 @@ class _Finder:
             hits = self._near_quote(self._lookup(leaf.value, page, fuzzy=True), page, origin.cite.quote)
             if hits:
                 return hits
-        others = sorted(origin.part_numbers, key=lambda number: (abs(number - (cited or 0)), number))
+        near = cited if cited is not None else home or 0
+        others = sorted(self._numbers(origin), key=lambda number: (abs(number - near), number))
         if cited is not None and len(squash(str(leaf.value))) < _MIN_ELSEWHERE_CHARS:
             return []
         fuzzy_left = _MAX_FUZZY_ELSEWHERE
@@ -187,6 +205,14 @@ class _Finder:
                 if hits:
                     return hits
         return []
+
+    def _numbers(self, origin: Origin) -> Sequence[int]:
+        return self._chunk_pages.get(origin.chunk_index, ())
+
+    def _cited(self, origin: Origin) -> int | None:
+        """The cited page, unless it is none of those the model saw."""
+        numbers = self._numbers(origin)
+        return origin.cite.part_number if not numbers or origin.cite.part_number in numbers else None
 
     def _lookup(self, value: Json, page: PageText, fuzzy: bool) -> list[_Hit]:
         key = (page.page_number, "fuzzy" if fuzzy else type(value).__name__, value)
@@ -262,8 +288,8 @@ class _Finder:
         if hit is not None:
             quote = hit.page.quote(hit.span)
             return Evidence(page=hit.page.page_number, bbox=hit.box, quote=quote, grade=hit.grade)
-        cited = _cited(origin)
-        numbers = [cited] if cited is not None else list(origin.part_numbers)
+        cited = self._cited(origin)
+        numbers = [cited] if cited is not None else list(self._numbers(origin))
         number = cited if cited is not None or len(numbers) != 1 else numbers[0]
         pages = [self._pages.get(each) for each in numbers]
         if not numbers or any(page is None or not page.words for page in pages):
@@ -299,6 +325,8 @@ class _Rows:
 
 def _search(value: Json, page: PageText) -> list[_Hit]:
     """Places where `value` stands, exactly or written otherwise."""
+    if isinstance(value, bool):
+        return []
     if isinstance(value, int | float):
         return _search_number(value, page)
     text = str(value)
@@ -351,10 +379,16 @@ def _search_similar(text: str, page: PageText) -> list[_Hit]:
         return []
     digits = sum(char.isdigit() for char in needle)
     if digits <= _MAX_FUZZY_DIGITS * len(needle):
-        found = page.find_similar(text, _FUZZY_LONG if len(needle) >= _LONG_CHARS else _FUZZY_SHORT)
+        found = page.find_similar(text, _similarity_needed(len(needle)))
         if found is not None:
             return [_Hit(page, found[1], "fuzzy")]
     return _search_pieces(text, len(needle), page)
+
+
+def _similarity_needed(size: int) -> float:
+    if size >= _PROSE_CHARS:
+        return _FUZZY_PROSE
+    return _FUZZY_LONG if size >= _LONG_CHARS else _FUZZY_SHORT
 
 
 def _search_pieces(text: str, size: int, page: PageText) -> list[_Hit]:
@@ -380,14 +414,6 @@ def _search_pieces(text: str, size: int, page: PageText) -> list[_Hit]:
 
 def _grade(page: PageText, span: Span, text: str) -> Grade:
     return "exact" if " ".join(page.quote(span).split()) == " ".join(text.split()) else "normalised"
-
-
-def _cited(origin: Origin) -> int | None:
-    """The cited page, unless it is none of those the model saw."""
-    number = origin.cite.part_number
-    if number is None or (origin.part_numbers and number not in origin.part_numbers):
-        return None
-    return number
 
 
 def _reading_place(hit: _Hit) -> tuple[int, int, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from ingest.errors import ConfigError
 from ingest.merging.shape import Rules, Shape, escape, root_shape, split_pointer
@@ -21,13 +21,11 @@ _NO_CITE: Final = Cite(None)
 _CHOOSE: Final = "agree"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a value comes from: chunk (index from 0), the model's cite, the numbers (from 1) of all parts it saw."""
+class Origin(NamedTuple):
+    """Where a value comes from: the chunk that says so (index from 0), and the part the model cites."""
 
     chunk_index: int
     cite: Cite
-    part_numbers: tuple[int, ...] = ()
 
 
 Origins = tuple[Origin, ...]
@@ -127,7 +125,6 @@ class _Source:
 
     chunk_index: int
     cites: Mapping[str, Cite]
-    part_numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +142,11 @@ class _Claim:
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.source.chunk_index, self.cite, self.source.part_numbers)
+        return Origin(self.source.chunk_index, self.cite)
 
 
 def _root_claim(partial: Partial) -> _Claim:
-    numbers = tuple(part.number for part in partial.chunk.parts)
-    source = _Source(partial.chunk.index, partial.cites, numbers)
+    source = _Source(partial.chunk.index, partial.cites)
     return _Claim(partial.data, source, "", partial.cites.get("", _NO_CITE))
 
 

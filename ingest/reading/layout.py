@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingest.types import Word
 
@@ -25,14 +27,24 @@ def layout_text(words: Sequence[Word]) -> str:
     """The words of a page as lines of text, each segment at the character column where it stands on the page.
 
     Words belong to one line when their vertical centres lie within half a word's height. Blank lines stand for
-    vertical gaps. Works on any unit of length; reading order of the input does not matter.
+    vertical gaps. Within a segment words follow in reading order, right-to-left scripts included; columns of a page
+    written from right to left count from its right edge. Text that runs down or up the page is turned upright: all of
+    it on a page written so, else as lines of their own below the others.
+    Works on any unit of length. The order of the input matters only to tell whether turned text runs up or down.
     """
+    flat, turned = _split_turned(words)
+    return "\n\n".join(text for text in (_layout(flat), _layout(_upright(turned))) if text)
+
+
+def _layout(words: Sequence[Word]) -> str:
     lines = group_lines(words)
     if not lines:
         return ""
     left = min(word.bbox[0] for line in lines for word in line)
     right = max(word.bbox[2] for line in lines for word in line)
     unit = max(_char_width(words), (right - left) / _MAX_COLUMNS, 1e-6)
+    directions = [_direction(word.text) for word in words if not word.text.isascii()]
+    is_mirrored = directions.count("R") > len(words) / 2
     rendered: list[str] = []
     bottom = None
     for line in lines:
@@ -40,8 +52,38 @@ def layout_text(words: Sequence[Word]) -> str:
         if bottom is not None and top - bottom > 0.8 * height:
             rendered.append("")
         bottom = max(w.bbox[3] for w in line)
-        rendered.append(_place(_segments(line), left, unit))
+        segments = _segments(line)
+        if is_mirrored:
+            segments = [_Segment(left + right - it.x1, left + right - it.x0, it.text) for it in reversed(segments)]
+        rendered.append(_place(segments, left, unit))
     return "\n".join(rendered)
+
+
+def _split_turned(words: Sequence[Word]) -> tuple[list[Word], list[Word]]:
+    """Words that lie and words that stand on end. Short ones go with the majority, since their boxes tell nothing."""
+    flat = [word for word in words if not _stands(word)]
+    turned = [word for word in words if _stands(word)]
+    if not turned:
+        return flat, []
+    lying = sum(len(word.text) for word in flat if len(word.text) > 2)
+    return (flat, turned) if lying > sum(len(word.text) for word in turned) else ([], list(words))
+
+
+def _stands(word: Word) -> bool:
+    width, height = word.bbox[2] - word.bbox[0], word.bbox[3] - word.bbox[1]
+    return len(word.text) > 2 and height > 1.2 * width
+
+
+def _upright(words: Sequence[Word]) -> list[Word]:
+    """Standing words turned to lie: a quarter to the left when they run down the page, to the right when up."""
+    steps = [
+        after.bbox[1] - before.bbox[1]
+        for before, after in itertools.pairwise(words)
+        if min(before.bbox[2], after.bbox[2]) - max(before.bbox[0], after.bbox[0]) > 0
+    ]
+    if sum(step > 0 for step in steps) >= sum(step < 0 for step in steps):
+        return [replace(w, bbox=(w.bbox[1], -w.bbox[2], w.bbox[3], -w.bbox[0])) for w in words]
+    return [replace(w, bbox=(-w.bbox[3], w.bbox[0], -w.bbox[1], w.bbox[2])) for w in words]
 
 
 def group_lines(words: Sequence[Word]) -> list[list[Word]]:
@@ -70,30 +112,73 @@ def _collides(word: Word, line: Sequence[Word]) -> bool:
 
 
 def _segments(line: Sequence[Word]) -> list[_Segment]:
-    segments: list[_Segment] = []
+    groups: list[list[Word]] = []
     for word in line:
         height = word.bbox[3] - word.bbox[1]
-        if segments and word.bbox[0] - segments[-1].x1 <= _SEGMENT_GAP * height:
-            last = segments[-1]
-            # Fragments of one word stand closer than any space; CJK words are joined by the font's own spacing.
-            glue = "" if word.bbox[0] - last.x1 < 0.05 * height else " "
-            segments[-1] = _Segment(last.x0, word.bbox[2], last.text + glue + word.text)
+        if groups and word.bbox[0] - max(w.bbox[2] for w in groups[-1][-3:]) <= _SEGMENT_GAP * height:
+            groups[-1].append(word)
         else:
-            segments.append(_Segment(word.bbox[0], word.bbox[2], word.text))
-    return segments
+            groups.append([word])
+    return [_Segment(group[0].bbox[0], group[-1].bbox[2], _join(_reading_order(group))) for group in groups]
+
+
+def _join(words: Sequence[Word]) -> str:
+    text = words[0].text
+    for before, after in itertools.pairwise(words):
+        gap = max(after.bbox[0] - before.bbox[2], before.bbox[0] - after.bbox[2])
+        # Fragments of one word stand closer than any space; CJK words are joined by the font's own spacing.
+        text += ("" if gap < 0.05 * (after.bbox[3] - after.bbox[1]) else " ") + after.text
+    return text
+
+
+def _reading_order(words: list[Word]) -> list[Word]:
+    """Words from left to right, as they are read: right-to-left runs turned round, and the whole when they lead."""
+    if all(word.text.isascii() for word in words):
+        return words
+    directions = [_direction(word.text) for word in words]
+    if "R" not in directions:
+        return words
+    base = "R" if directions.count("R") >= directions.count("L") else "L"
+    runs = [
+        (direction, [word for _, word in run])
+        for direction, run in itertools.groupby(
+            zip((each or base for each in directions), words, strict=True), key=lambda pair: pair[0]
+        )
+    ]
+    ordered = [run[::-1] if direction == "R" else run for direction, run in runs]
+    return [word for run in (reversed(ordered) if base == "R" else ordered) for word in run]
+
+
+def _direction(text: str) -> str:
+    """R or L by the first letter that has a direction, "" for numbers and signs."""
+    for character in text:
+        kind = unicodedata.bidirectional(character)
+        if kind in ("R", "AL"):
+            return "R"
+        if kind == "L":
+            return "L"
+    return ""
 
 
 def _place(segments: Sequence[_Segment], left: float, unit: float) -> str:
-    text = ""
+    text, columns = "", 0
     for segment in segments:
-        column = math.floor((segment.x0 - left) / unit + 0.5)
-        text += " " * max(column - len(text), 2 if text else 0) + segment.text
+        gap = max(math.floor((segment.x0 - left) / unit + 0.5) - columns, 2 if text else 0)
+        text += " " * gap + segment.text
+        columns += gap + _columns(segment.text)
     return text
+
+
+def _columns(text: str) -> int:
+    """Columns a text takes on a character grid, where East Asian characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _char_width(words: Sequence[Word]) -> float:
     """Width of a character of the page's smaller print, so that dense cells do not push their neighbours aside."""
-    widths = sorted((w.bbox[2] - w.bbox[0]) / len(w.text) for w in words if len(w.text) > 1)
+    widths = sorted((w.bbox[2] - w.bbox[0]) / columns for w in words if (columns := _columns(w.text)) > 1)
     return widths[len(widths) * 2 // 5] if widths else 1.0
 
 

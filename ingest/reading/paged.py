@@ -24,13 +24,14 @@ from ingest.reading import Probed
 from ingest.reading.imaging import fit_page, to_content
 from ingest.reading.layout import layout_text
 from ingest.reading.markup import to_markup
+from ingest.reading.office import MEDIA_TYPES as OFFICE_TYPES
+from ingest.reading.office import read_office
 from ingest.reading.policy import PageInk, Shape, choose_mode, has_trustworthy_text
 from ingest.types import Content, Document, Loaded, Part, Problem, Rendering, Source, TextStats, Word
 
 pymupdf.TOOLS.mupdf_display_errors(False)
 pymupdf.TOOLS.mupdf_display_warnings(False)
 
-_OPENXML = "application/vnd.openxmlformats-officedocument."
 _NATIVE = {
     "application/pdf": "pdf",
     "application/vnd.ms-xpsdocument": "xps",
@@ -56,9 +57,7 @@ class PagedExtractor:
 
     media_types = (
         *_NATIVE,
-        f"{_OPENXML}wordprocessingml.document",
-        f"{_OPENXML}presentationml.presentation",
-        f"{_OPENXML}spreadsheetml.sheet",
+        *OFFICE_TYPES,
         "text/html",
         "text/plain",
         "text/markdown",
@@ -95,7 +94,7 @@ class PagedExtractor:
         for index in indices:
             part = document.parts[index]
             try:
-                yield _probe(opened.page(index), part, settings)
+                yield _probe(opened, part, settings)
             except Exception as error:
                 yield Probed(replace(part, error=_problem(document.source, index, error)))
 
@@ -106,7 +105,7 @@ class PagedExtractor:
         opened = self._open(document.source, settings)
         for part in parts:
             try:
-                yield _load(opened.page(part.index), part, rendering)
+                yield _load(opened, part, rendering)
             except Exception as error:
                 yield Loaded(part, (), error=_problem(document.source, part.index, error))
 
@@ -135,6 +134,11 @@ class _Opened:
     key: tuple[object, ...]
     document: pymupdf.Document
     source: Source
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether the pages are of our own making: their rules then only repeat what the text says."""
+        return self.source.media_type not in _NATIVE
 
     def count_pages(self) -> int:
         try:
@@ -177,7 +181,11 @@ def _one_line(text: str) -> str:
 def _open_file(source: Source) -> pymupdf.Document:
     try:
         kind = _NATIVE.get(source.media_type)
-        if kind is None:
+        if source.media_type in OFFICE_TYPES:
+            book = read_office(source)
+            document = pymupdf.open(stream=book.to_epub(), filetype="epub")
+            document.layout(width=book.width_pt, height=book.height_pt, fontsize=book.font_pt)
+        elif kind is None:
             markup = to_markup(source)
             document = pymupdf.open(stream=markup.html, filetype="html")
             document.layout(width=markup.width_pt, height=markup.height_pt, fontsize=markup.font_pt)
@@ -275,8 +283,11 @@ def _read(page: pymupdf.Page) -> PageInk:
     return PageInk(width, height, words, pictures, shapes)
 
 
-def _probe(page: pymupdf.Page, part: Part, settings: ReadingSettings) -> Probed:
+def _probe(opened: _Opened, part: Part, settings: ReadingSettings) -> Probed:
+    page = opened.page(part.index)
     ink = _read(page)
+    if opened.is_laid_out:
+        ink = replace(ink, shapes=())
     mode = choose_mode(ink, settings.pages)
     text = TextStats() if mode == "image" else TextStats.of(layout_text(ink.words))
     problems: tuple[Problem, ...] = ()
@@ -289,7 +300,8 @@ def _probe(page: pymupdf.Page, part: Part, settings: ReadingSettings) -> Probed:
     return Probed(probed, problems)
 
 
-def _load(page: pymupdf.Page, part: Part, rendering: Rendering) -> Loaded:
+def _load(opened: _Opened, part: Part, rendering: Rendering) -> Loaded:
+    page = opened.page(part.index)
     ink = _read(page)
     contents: list[Content] = []
     if part.mode != "image":

@@ -11,7 +11,7 @@ from ingest.types import BBox, PageMode, PagePolicy, Word
 _MAX_BAD_SHARE = 0.15
 """Share of characters without a meaning up to which a text layer is believed (bullets of symbol fonts are such)."""
 
-_PICTURE_SHARE = 0.04
+_PICTURE_SHARE = 0.03
 """Share of the page that pictures must cover to be more than decoration: a letterhead's logo stays below."""
 
 _SCAN_SHARE = 0.5

@@ -145,6 +145,12 @@ class Progress:
             elif self._mode == "lines" and self._clock() - self._said_s >= _SILENCE_S:
                 self._say_line(f"{tally} · {duration(self._clock() - self._start_s)}")
 
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        with self._lock:
+            return self._tally.share
+
     def _say_finished(self, event: Event, place: str) -> None:
         reason = f": {one_line(event.message)}" if event.message else ""
         if self._mode == "lines":

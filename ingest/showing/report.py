@@ -227,7 +227,7 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[_Column[PlanRow]]:
         _Column[PlanRow]("chunks", lambda row: f"{row.chunks:,}", 4),
         _Column[PlanRow]("requests", lambda row: f"{row.requests:,}", 3),
         _Column[PlanRow]("tokens in", lambda row: compact(row.input_tokens_expected)),
-        _Column[PlanRow]("expected", lambda row: dollars(row.cost_usd_expected)),
+        _Column[PlanRow]("cost", lambda row: dollars(row.cost_usd_expected)),
         _Column[PlanRow]("at most", lambda row: dollars(row.cost_usd_ceiling)),
     ]
     return [column for column in columns if column.head != "frames" or any(row.frames for row in rows)]

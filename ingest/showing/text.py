@@ -50,8 +50,8 @@ def shortened(text: str, limit: int) -> str:
 
 
 def thinned(rows: Sequence[T], limit: int) -> tuple[Sequence[T], int, Sequence[T]]:
-    """First rows, how many are left out, last rows: at most `limit` rows are kept."""
-    if len(rows) <= limit:
+    """First rows, how many are left out, last rows: about `limit` rows are kept; no cut is made for two or three."""
+    if len(rows) <= limit + 3:
         return rows, 0, ()
     tail = limit // 2
     head = limit - tail
@@ -83,7 +83,7 @@ def dollars(value: Decimal | None) -> str:
 
 def duration(seconds: float) -> str:
     """`4.2 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)

@@ -35,4 +35,4 @@ def load_wire(protocol: str) -> Wire:
     if module is None:
         known = ", ".join(sorted(WIRES))
         raise ConfigError(f"the {protocol} protocol is not available in this version: use --protocol {known}")
-    return cast(Wire, import_module(module))
+    return cast("Wire", import_module(module))

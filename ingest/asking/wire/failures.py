@@ -5,6 +5,7 @@ Gateways may or may not keep the codes of the service behind them, so no single 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,15 +26,16 @@ from ingest.errors import (
 from ingest.types import HttpReply, Json
 
 _MAX_MESSAGE_CHARS = 300
-# Longer waits than an hour are not obeyed blindly: the retry policy gives up instead.
-MAX_RETRY_AFTER_S = 3600.0
 
 _TOO_LONG = re.compile(
     r"exceed max message tokens|maximum context|context.length|context.window|OutofContext|prompt is too long"
     r"|input is too long|too many (?:input )?tokens",
     re.IGNORECASE,
 )
-_REFUSED = re.compile(r"SensitiveContentDetected|content_filter|content_policy|\bsensitive\b", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"SensitiveContentDetected|content_filter|content_policy|sensitive (?:content|information|words?|text|image)",
+    re.IGNORECASE,
+)
 _QUOTA = re.compile(
     r"QuotaExceeded|SetLimitExceeded|insufficient_(?:quota|credits|balance)|AccountOverdue|ServiceOverdue"
     r"|billing_hard_limit",
@@ -68,7 +70,8 @@ def failure_of(reply: HttpReply) -> ModelError:
     complaint = _complaint(reply.body)
     kind = _kind(reply.status, complaint)
     said = f"{complaint.code}: {complaint.message}".strip(": ") or "no reason given"
-    message = f"{_ADVICE[kind].format(status=reply.status)} (HTTP {reply.status}, {shorten(said)})"
+    advice = _REDIRECTED if 300 <= reply.status < 400 else _ADVICE[kind]
+    message = f"{advice} (HTTP {reply.status}, {shorten(said)})"
     return kind(message, None, reply.status, retry_after_s(reply.headers.get("retry-after")))
 
 
@@ -90,9 +93,10 @@ def retry_after_s(value: str | None) -> float | None:
         except ValueError:
             return None
         seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if seconds == seconds else None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
+_REDIRECTED = "the endpoint has moved and redirects are not followed: give its present address as --base-url"
 _ADVICE: dict[type[ModelError], str] = {
     AuthRejected: "the endpoint refused the key or the model: check the API key, the model id and --base-url",
     QuotaExhausted: "the account has no credit left or has passed its spending cap",

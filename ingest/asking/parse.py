@@ -1,0 +1,212 @@
+"""Reply text to checked data: JSON found in the text, moved to the chunk schema where that is certain, validated."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import jiter
+
+from ingest.asking.coerce import coerce
+from ingest.asking.schema import ChunkSchema
+from ingest.errors import ContentRefused, Malformed, OffSchema, Truncated
+from ingest.types import Json, JsonObject, Problem, Reply
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+_FENCE = re.compile(r"```[\w-]*[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+# Prose before an answer rarely holds braces; hostile text may hold any number.
+_MAX_STARTS = 20
+_MAX_ERRORS = 5
+_MAX_WORDS_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An answer that fits the chunk schema, and what had to be done for it."""
+
+    value: Json
+    problems: tuple[Problem, ...] = ()
+
+
+def parse(reply: Reply, chunk_schema: ChunkSchema) -> Parsed:
+    """The data of a reply.
+
+    Text that is not quite JSON is repaired as the last resort, and a problem says so.
+
+    Raises ContentRefused when a filter stopped the answer, Truncated (with the complete items) when it was cut off,
+    Malformed when it is not JSON, OffSchema with the validator's words when it does not fit.
+    """
+    if reply.finish_reason == "content_filter":
+        raise ContentRefused("a content filter stopped the answer")
+    value = _read(reply.text)
+    problems: tuple[Problem, ...] = ()
+    if value is None:
+        body = _body(reply.text)
+        if reply.finish_reason == "length" or _is_cut(body):
+            partial = _read_partial(body)
+            answer = None if partial is None else coerce(partial, chunk_schema.schema)[0]
+            raise Truncated("the answer was cut off at the output limit", None, answer)
+        value = _repair(body)
+        problems = (Problem("parse", "repaired", "the answer was not valid JSON and was repaired"),)
+    return Parsed(_check(value, chunk_schema), problems)
+
+
+def _read(text: str) -> JsonObject | None:
+    """The JSON object in the text: the whole of it, inside a fence, or after some prose."""
+    for candidate in _candidates(text):
+        try:
+            value = jiter.from_json(candidate.encode("utf-8", "replace"), allow_inf_nan=False)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            return value
+    return _read_within(_THOUGHT.sub("", text))
+
+
+def _candidates(text: str) -> Iterator[str]:
+    yield text.strip()
+    answer = _THOUGHT.sub("", text).strip()
+    yield answer
+    yield from (match[1].strip() for match in _FENCE.finditer(answer))
+
+
+def _read_within(text: str) -> JsonObject | None:
+    """The longest JSON object that starts at one of the first braces."""
+    decoder = json.JSONDecoder()
+    start, longest, found = -1, 0, None
+    for _ in range(_MAX_STARTS):
+        start = text.find("{", start + 1)
+        if start < 0:
+            break
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and end - start > longest:
+            longest, found = end - start, value
+        start = end - 1
+    return found
+
+
+def _body(text: str) -> str:
+    """The text from its first brace on, without thoughts and without the fence around it."""
+    answer = _THOUGHT.sub("", text)
+    fence = _FENCE.search(answer)
+    body = fence[1] if fence and "{" in fence[1] else answer
+    start = body.find("{")
+    if start < 0:
+        raise Malformed(f"the answer is not JSON: {_short(answer.strip()) or 'it is empty'}")
+    return body[start:].strip()
+
+
+def _repair(body: str) -> JsonObject:
+    from json_repair import repair_json
+
+    try:
+        value = repair_json(body, return_objects=True, skip_json_loads=True)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("the answer is not JSON and could not be repaired") from error
+    if isinstance(value, list):
+        # Prose behind the object is read as a list that begins with it.
+        value = next((item for item in value if isinstance(item, dict)), None)
+    if not isinstance(value, dict) or not value:
+        raise Malformed(f"the answer is not JSON: {_short(body)}")
+    return value
+
+
+# --- cut off answers ---
+
+
+def _is_cut(body: str) -> bool:
+    """Whether the text stops in the middle. A bracket forgotten behind a whole entry is not that."""
+    depth, last = _open_at_end(body)
+    return depth > 0 and last not in "}]"
+
+
+def _read_partial(body: str) -> JsonObject | None:
+    """What is complete of an answer that was cut off: the entry of a list that was being written is left out."""
+    try:
+        value = jiter.from_json(body.encode("utf-8", "replace"), allow_inf_nan=False, partial_mode="on")
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    _drop_open_entry(value, *_open_at_end(body))
+    return value
+
+
+def _open_at_end(text: str) -> tuple[int, str]:
+    """How many brackets are open at the end of the text, and its last character outside of white space."""
+    depth, in_string, escaped = 0, False, False
+    for char in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                in_string = False
+        elif char == '"':
+            in_string = True
+        elif char in "{[":
+            depth += 1
+        elif char in "}]":
+            depth -= 1
+    # A string that was cut is not in the partial value: what stands before it is complete.
+    return depth, "," if in_string else text.rstrip()[-1:]
+
+
+def _drop_open_entry(value: Json, depth: int, last: str) -> None:
+    """Follow the brackets still open; the last entry of the first open list goes, unless it was finished."""
+    while depth > 0:
+        depth -= 1
+        if isinstance(value, list):
+            # Of what is not a bracket only a number may be cut and still look whole.
+            if value and (depth > 0 or last.isdigit()):
+                value.pop()
+            return
+        if not isinstance(value, dict) or not value:
+            return
+        value = value[next(reversed(value))]
+
+
+# --- validation ---
+
+
+def _check(value: JsonObject, chunk_schema: ChunkSchema) -> Json:
+    """The answer once it fits. Raises OffSchema with the first errors in the validator's words."""
+    from jsonschema.exceptions import best_match
+
+    moved, fits = coerce(value, chunk_schema.schema)
+    if fits:
+        return moved
+    errors = []
+    for error in _validator(chunk_schema.text).iter_errors(moved):
+        deepest = best_match([error]) or error
+        pointer = "".join(f"/{step}" for step in deepest.absolute_path)
+        errors.append(f"at {pointer or 'the root'}: {_short(deepest.message)}")
+        if len(errors) == _MAX_ERRORS:
+            break
+    if not errors:
+        return moved
+    raise OffSchema(f"the answer does not fit the schema: {'; '.join(errors)}")
+
+
+@lru_cache(maxsize=16)
+def _validator(text: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    return Draft202012Validator(json.loads(text), registry=Registry())
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_WORDS_CHARS else f"{line[: _MAX_WORDS_CHARS - 1]}…"

@@ -1,0 +1,278 @@
+"""The body of a table below its heading: cells by column, printed lines gathered to records, pages joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ingest.local.filler.numbers import find_numbers
+from ingest.local.filler.tables import Column, Heading
+from ingest.local.filler.text import squash
+from ingest.local.filler.view import Row, View
+from ingest.local.page import Segment
+
+# Columns whose numbers tell that a line begins a record.
+ANCHORS = ("amount", "unit_price", "quantity", "tax_amount", "tax_basis")
+_NUMERIC = frozenset({*ANCHORS, "tax_rate", "discount"})
+_TOTALS = frozenset({"net_total", "tax_total", "gross_total", "amount_due", "prepaid", "paid", "change", "rounding"})
+_SIDE_AMOUNTS = frozenset({"discount_total", "charge_total"})
+_CARRIED = (
+    "ubertrag", "carriedforward", "broughtforward", "carryforward", "carryover", "areporter", "report", "sumaysigue", "suma anterior",
+    "transport", "zwischensumme", "subtotal", "soustotal", "overdracht", "transporteren", "riporto", "sumaanterior", "continued", "fortsetzung",
+    "suite", "continua", "sigue", "carried", "pagetotal", "seitensumme", "totalpage", "anreporter", "pagesubtotal", "vervolg",
+)  # fmt: skip
+_CONTINUED_GAP = 0.7
+_MAX_SILENT_ROWS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The words of one column in one printed line."""
+
+    text: str
+    row: Row
+
+
+@dataclass(slots=True)
+class Record:
+    """One entry of a table: the cells of each column (by concept, or `#index` for columns of unknown meaning)."""
+
+    cells: dict[str, list[Cell]] = field(default_factory=dict)
+    last_row: int = -1
+
+    def text(self, key: str) -> str:
+        """All words of a column."""
+        return " ".join(cell.text for cell in self.cells.get(key, ()))
+
+    def add(self, key: str, cell: Cell) -> None:
+        """Append a cell."""
+        self.cells.setdefault(key, []).append(cell)
+
+
+@dataclass(slots=True)
+class Table:
+    """A heading and the records below it, over all its pages; `rows` are the view's row indexes it covers."""
+
+    heading: Heading
+    records: list[Record] = field(default_factory=list)
+    rows: set[int] = field(default_factory=set)
+
+
+def read_tables(view: View, headings: Sequence[Heading]) -> list[Table]:
+    """The tables below these headings; a heading repeated on a later page continues its table."""
+    tables: list[Table] = []
+    for number, heading in enumerate(headings):
+        following = headings[number + 1].first if number + 1 < len(headings) else len(view.rows)
+        table = next((t for t in reversed(tables) if _continues(t, heading, view)), None)
+        if table is None:
+            table = Table(heading)
+            tables.append(table)
+        _Body(view, heading, table).read(heading.last + 1, following)
+    return tables
+
+
+def _continues(table: Table, heading: Heading, view: View) -> bool:
+    """Whether a heading is the table's own, printed again on another page."""
+    if view.rows[table.heading.first].page is view.rows[heading.first].page:
+        return False
+    own = [squash(column.heading) for column in table.heading.columns]
+    return own == [squash(column.heading) for column in heading.columns] or (
+        len(heading.concepts) >= 3 and table.heading.concepts == heading.concepts
+    )
+
+
+def key_of(column: Column) -> str:
+    """The name a column's cells go by in a record."""
+    return column.concept or f"#{column.index}"
+
+
+class _Body:
+    """Reads the lines below one heading into records of a table."""
+
+    def __init__(self, view: View, heading: Heading, table: Table) -> None:
+        self.view = view
+        self.heading = heading
+        self.table = table
+        self.columns = heading.columns
+        self.pending: list[tuple[Row, dict[str, str]]] = []
+        self.current: Record | None = None
+        self.silent = 0
+
+    def read(self, start: int, stop: int) -> None:
+        """Take in rows until the table ends: at totals, at the next heading, after a long silence."""
+        page = self.view.rows[self.heading.first].page
+        self.table.rows.update(range(self.heading.first, self.heading.last + 1))
+        for row in self.view.rows[start:stop]:
+            if row.page is not page:
+                if row.page.origin != page.origin or not self._resumes(row, stop):
+                    break
+                page = row.page
+            if row.is_repeated or self._is_carried(row):
+                continue
+            cells = self._cells(row)
+            anchors = self._anchors(cells)
+            if self._is_end(row, cells, anchors):
+                break
+            if anchors and self._is_side_amount(row, anchors):
+                continue
+            if not self._take(row, cells, anchors):
+                break
+        self.pending.clear()
+
+    def _resumes(self, first: Row, stop: int) -> bool:
+        """Whether a new page without a heading goes on with records: its first lines of substance have numbers in place."""
+        for row in self.view.rows[first.index : min(first.index + 12, stop)]:
+            if row.page is not first.page or row.is_repeated or self._is_carried(row):
+                continue
+            cells = self._cells(row)
+            anchors = self._anchors(cells)
+            if self._is_end(row, cells, anchors):
+                return False
+            if len(anchors) >= 2:
+                return True
+        return False
+
+    def _is_carried(self, row: Row) -> bool:
+        """Whether a line carries a sum from one page to the next or says the table goes on."""
+        first = squash(row.segments[0].text)
+        return any(first.startswith(squash(word)) for word in _CARRIED) and len(first) < 48
+
+    def _is_end(self, row: Row, cells: dict[str, str], anchors: Sequence[str]) -> bool:
+        """Whether a line is the table's total."""
+        for hit in self.view.hits[row.index]:
+            names = {meaning.concept for meaning in hit.meanings}
+            if not names & _TOTALS or hit.start > 1:
+                continue
+            if hit.segment == 0 or not self._under_text(row.segments[hit.segment]):
+                has_item = "quantity" in anchors and "unit_price" in anchors and hit.segment > 0
+                covers = len(hit.label) >= 0.4 * len(squash(row.segments[hit.segment].text))
+                if covers and not has_item and (anchors or hit.has_colon or find_numbers(row.text, self.view.decimal)):
+                    return not ("position" in cells and "unit_price" in anchors)
+        return False
+
+    def _under_text(self, segment: Segment) -> bool:
+        """Whether a segment stands in the description's column."""
+        column = next((c for c in self.columns if c.concept == "description"), None)
+        return column is not None and abs(segment.x0 - column.x0) <= 2 * self.view.rows[0].page.char_width
+
+    def _is_side_amount(self, row: Row, anchors: Sequence[str]) -> bool:
+        """Whether a line is a discount or charge on the whole rather than a record."""
+        if len(anchors) > 1:
+            return False
+        hits = self.view.hits[row.index]
+        return any(h.segment == 0 and h.start == 0 and {m.concept for m in h.meanings} & _SIDE_AMOUNTS for h in hits)
+
+    def _take(self, row: Row, cells: dict[str, str], anchors: Sequence[str]) -> bool:
+        """Put a line into the current record, a new one, or aside; False when the table seems to be over."""
+        if anchors:
+            self.silent = 0
+            if not self._completes(row, anchors):
+                self._begin(row, cells)
+            self._fill(row, cells)
+            return True
+        self.silent += 1
+        if self.silent > _MAX_SILENT_ROWS:
+            return False
+        if self.current is not None and row.gap <= _CONTINUED_GAP and row.index == self.current.last_row + 1:
+            self._fill(row, {key: text for key, text in cells.items() if key not in _NUMERIC})
+        else:
+            self.pending.append((row, cells))
+            self._late_position(cells, row)
+        return True
+
+    def _completes(self, row: Row, anchors: Sequence[str]) -> bool:
+        """Whether a line with numbers only adds what the current record still lacks."""
+        if self.current is None or row.index - self.current.last_row > 1 or row.gap > _CONTINUED_GAP:
+            return False
+        has = {key for key in ANCHORS if key in self.current.cells}
+        return not has & set(anchors) and "amount" not in has
+
+    def _begin(self, row: Row, cells: dict[str, str]) -> None:
+        """Start a record; lines set aside just above belong to it when it has no description of its own."""
+        self.current = Record()
+        self.table.records.append(self.current)
+        lead: list[tuple[Row, dict[str, str]]] = []
+        expected = row.index - 1
+        for above, above_cells in reversed(self.pending):
+            if above.index != expected or self.view.rows[above.index + 1].gap > _CONTINUED_GAP:
+                break
+            lead.append((above, above_cells))
+            expected -= 1
+        if "description" not in cells:
+            for above, above_cells in reversed(lead):
+                self._fill(above, above_cells)
+        self.pending.clear()
+
+    def _fill(self, row: Row, cells: dict[str, str]) -> None:
+        assert self.current is not None
+        for key, text in cells.items():
+            self.current.add(key, Cell(text, row))
+        self.current.last_row = row.index
+        self.table.rows.add(row.index)
+
+    def _late_position(self, cells: dict[str, str], row: Row) -> None:
+        """A position number printed at half height of a tall record goes to the record it stands in."""
+        if set(cells) == {"position"} or (cells.get("position") and self.current and "position" not in self.current.cells):
+            if self.current is not None and "position" not in self.current.cells:
+                self.current.add("position", Cell(cells["position"], row))
+
+    def _anchors(self, cells: dict[str, str]) -> list[str]:
+        """The anchor columns of a line that hold a number."""
+        found: list[str] = []
+        for key in ANCHORS:
+            text = cells.get(key)
+            if not text:
+                continue
+            numbers = find_numbers(text, self.view.decimal)
+            letters = sum(character.isalpha() for character in text)
+            if numbers and letters <= 12 and len(text) <= 30:
+                found.append(key)
+        return found
+
+    def _cells(self, row: Row) -> dict[str, str]:
+        """The words of a line by column."""
+        cells: dict[str, str] = {}
+        for segment in row.segments:
+            for column, text in self._assign(segment, row):
+                key = key_of(column)
+                cells[key] = f"{cells[key]} {text}" if key in cells else text
+        return cells
+
+    def _assign(self, segment: Segment, row: Row) -> Iterator[tuple[Column, str]]:
+        """The column a segment stands in; a segment under several number columns is divided among them."""
+        touched = [c for c in self.columns if min(c.x1, segment.x1) - max(c.x0, segment.x0) > 0]
+        numeric = [c for c in touched if c.concept in _NUMERIC]
+        if len(touched) >= 2 and numeric and len(segment.tokens) > 1:
+            yield from self._divide(segment, touched)
+            return
+        if touched:
+            best = max(touched, key=lambda c: min(c.x1, segment.x1) - max(c.x0, segment.x0))
+            yield best, segment.text
+            return
+        column = self._nearest(segment, row)
+        if column:
+            yield column, segment.text
+
+    def _divide(self, segment: Segment, touched: Sequence[Column]) -> Iterator[tuple[Column, str]]:
+        words: dict[int, list[str]] = {}
+        for token in segment.tokens:
+            middle = (token.x0 + token.x1) / 2
+            best = min(touched, key=lambda c: max(c.x0 - middle, middle - c.x1, 0.0))
+            words.setdefault(best.index, []).append(token.text)
+        for column in touched:
+            if column.index in words:
+                yield column, " ".join(words[column.index])
+
+    def _nearest(self, segment: Segment, row: Row) -> Column | None:
+        """The column for a segment that stands under no heading: numbers go to number columns, words to the column left."""
+        is_number = bool(find_numbers(segment.text, self.view.decimal)) and sum(c.isalpha() for c in segment.text) <= 4
+        best: tuple[float, Column] | None = None
+        for column in self.columns:
+            distance = max(column.x0 - segment.x1, segment.x0 - column.x1)
+            if is_number != (column.concept in _NUMERIC) and column.concept is not None:
+                distance += 6 * row.page.char_width
+            if not is_number and column.concept in _NUMERIC:
+                distance += 40 * row.page.char_width
+            if best is None or distance < best[0]:
+                best = (distance, column)
+        return best[1] if best and best[0] < 60 * row.page.char_width else None

@@ -1,0 +1,210 @@
+"""Tables with a heading: finding the heading rows and what each column means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ingest.local.filler import vocabulary
+from ingest.local.filler.labels import longest_matches
+from ingest.local.filler.text import squash
+from ingest.local.filler.view import Row, View
+from ingest.local.filler.vocabulary import Meaning
+from ingest.local.page import Segment
+
+_MIN_COLUMNS = 3
+_MAX_HEADING_ROWS = 4
+_HEADING_GAP = 0.9
+# Order in which concepts claim columns where a heading fits several; the most telling first.
+_CLAIM_ORDER = (
+    "unit_price", "tax_rate", "tax_amount", "discount", "description", "position", "item_number", "unit", "line_date", "amount",
+    "tax_basis", "quantity",
+)  # fmt: skip
+# Concepts that stand right of their rivals: the last fitting column is theirs.
+_RIGHTMOST = frozenset({"amount"})
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its heading, horizontal span in the page's unit, and what it means (None when unknown)."""
+
+    index: int
+    heading: str
+    x0: float
+    x1: float
+    concept: str | None
+    meanings: tuple[Meaning, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The heading rows of a table, as indexes into the view's rows (`last` included), and its columns."""
+
+    first: int
+    last: int
+    columns: tuple[Column, ...]
+
+    @property
+    def concepts(self) -> frozenset[str]:
+        """The concepts of its columns."""
+        return frozenset(column.concept for column in self.columns if column.concept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Words of a heading row that belong together."""
+
+    segment: Segment
+    row: int
+    is_known: bool
+
+
+def find_headings(view: View, own_labels: frozenset[str] = frozenset()) -> list[Heading]:
+    """The headings of all tables, from top to bottom.
+
+    `own_labels` are squashed column names a schema uses beyond the vocabulary.
+    """
+    known = vocabulary.columns()
+    labels = {**known.by_label, **{label: () for label in own_labels if label not in known.by_label}}
+    longest = max(known.longest, *(len(label) for label in own_labels)) if own_labels else known.longest
+    pieces = [_pieces(row, labels, longest) for row in view.rows]
+    headings: list[Heading] = []
+    index = 0
+    while index < len(view.rows):
+        if _known_count(pieces[index]) >= 1 and _looks_like_heading(view.rows[index], pieces[index]):
+            heading = _heading_at(view, index, pieces, labels)
+            if heading:
+                headings.append(heading)
+                index = heading.last
+        index += 1
+    return headings
+
+
+def _pieces(row: Row, labels: dict[str, tuple[Meaning, ...]], longest: int) -> list[_Piece]:
+    """The segments of a row, each cut where several known headings stand in it side by side."""
+    pieces: list[_Piece] = []
+    for segment in row.segments:
+        if len(segment.text) > 90:
+            pieces.append(_Piece(segment, row.index, False))
+            continue
+        spans = list(longest_matches(segment, labels, longest))
+        covered = sum(end - start for start, end, _ in spans)
+        if len(spans) >= 2 and covered >= len(segment.tokens) - 1:
+            bounds = [start for start, _, _ in spans[1:]] + [len(segment.tokens)]
+            starts = [0, *bounds[:-1]]
+            pieces.extend(
+                _Piece(Segment.of(segment.tokens[a:b]), row.index, True) for a, b in zip(starts, bounds, strict=True)
+            )
+        else:
+            pieces.append(_Piece(segment, row.index, squash(segment.text) in labels or bool(spans)))
+    return pieces
+
+
+def _known_count(pieces: Sequence[_Piece]) -> int:
+    return sum(piece.is_known for piece in pieces)
+
+
+def _looks_like_heading(row: Row, pieces: Sequence[_Piece]) -> bool:
+    """Whether a row may be part of a heading: short words, hardly a digit, no sentence."""
+    digits = sum(character.isdigit() for character in row.text)
+    return digits <= 2 and all(len(piece.segment.tokens) <= 6 for piece in pieces) and not row.text.rstrip().endswith(":")
+
+
+def _heading_at(
+    view: View, start: int, pieces: Sequence[Sequence[_Piece]], labels: dict[str, tuple[Meaning, ...]]
+) -> Heading | None:
+    """The heading that begins at a row, taking in the rows below that belong to it."""
+    best: Heading | None = None
+    band: list[_Piece] = []
+    for last in range(start, min(start + _MAX_HEADING_ROWS, len(view.rows))):
+        row = view.rows[last]
+        if last > start and (row.gap > _HEADING_GAP or row.page is not view.rows[start].page):
+            break
+        if not _looks_like_heading(row, pieces[last]) or (last > start and not _known_or_short(pieces[last])):
+            break
+        band.extend(pieces[last])
+        columns = _columns(band, labels, row.page.char_width)
+        heading = Heading(start, last, columns)
+        if _is_heading(heading) and (best is None or _worth(heading) > _worth(best)):
+            best = heading
+    return best
+
+
+def _known_or_short(pieces: Sequence[_Piece]) -> bool:
+    return all(piece.is_known or len(piece.segment.text) <= 16 for piece in pieces)
+
+
+def _worth(heading: Heading) -> tuple[int, int]:
+    """How good a heading is: columns understood, then columns left unexplained (fewer is better)."""
+    understood = sum(column.concept is not None for column in heading.columns)
+    return understood, -sum(column.concept is None for column in heading.columns)
+
+
+def _is_heading(heading: Heading) -> bool:
+    understood = [column for column in heading.columns if column.concept or not column.meanings]
+    concepts = heading.concepts
+    if len(concepts) >= _MIN_COLUMNS:
+        return len(understood) * 2 >= len(heading.columns)
+    return len(concepts) == 2 and "amount" in concepts and bool(concepts & {"description", "tax_rate"})
+
+
+def _columns(band: Sequence[_Piece], labels: dict[str, tuple[Meaning, ...]], char_width: float) -> tuple[Column, ...]:
+    """Pieces of the heading rows gathered to columns by their horizontal overlap, and given meanings."""
+    clusters: list[list[_Piece]] = []
+    for piece in sorted(band, key=lambda p: (p.segment.x0, p.row)):
+        for cluster in clusters:
+            x0, x1 = min(p.segment.x0 for p in cluster), max(p.segment.x1 for p in cluster)
+            same_row = any(p.row == piece.row for p in cluster)
+            overlap = min(x1, piece.segment.x1) - max(x0, piece.segment.x0)
+            if not same_row and overlap > 0.3 * min(x1 - x0, piece.segment.x1 - piece.segment.x0) + 0.1 * char_width:
+                cluster.append(piece)
+                break
+        else:
+            clusters.append([piece])
+    raw: list[Column] = []
+    for index, cluster in enumerate(sorted(clusters, key=lambda c: min(p.segment.x0 for p in c))):
+        ordered = sorted(cluster, key=lambda p: p.row)
+        heading = " ".join(piece.segment.text for piece in ordered)
+        meanings = _meanings(heading, [piece.segment.text for piece in ordered], labels)
+        x0, x1 = min(p.segment.x0 for p in cluster), max(p.segment.x1 for p in cluster)
+        raw.append(Column(index, heading, x0, x1, None, meanings))
+    return _claim(raw)
+
+
+def _meanings(heading: str, lines: Sequence[str], labels: dict[str, tuple[Meaning, ...]]) -> tuple[Meaning, ...]:
+    """Meanings of a heading: of all its words, of its words without a unit in brackets, of one of its lines."""
+    tries = [heading, heading.split("(")[0], "-".join(lines[:2]), *(" ".join(lines[:n]) for n in range(len(lines) - 1, 0, -1))]
+    tries.extend(lines[1:])
+    for text in tries:
+        meanings = labels.get(squash(text))
+        if meanings:
+            return meanings
+    words = heading.split()
+    for length in range(len(words) - 1, 0, -1):
+        for start in range(len(words) - length + 1):
+            meanings = labels.get(squash("".join(words[start : start + length])))
+            if meanings and length * 2 >= len(words):
+                return tuple(Meaning(meaning.concept, True) for meaning in meanings)
+    return ()
+
+
+def _claim(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Each column given one concept, each concept one column: firm meanings before weak ones."""
+    chosen: dict[int, str] = {}
+    for weak in (False, True):
+        for concept in _CLAIM_ORDER:
+            if concept in chosen.values():
+                continue
+            fitting = [
+                column.index
+                for column in columns
+                if column.index not in chosen and any(m.concept == concept and m.is_weak == weak for m in column.meanings)
+            ]
+            sole = [i for i in fitting if len({m.concept for m in columns[i].meanings}) == 1]
+            pool = fitting if concept in _RIGHTMOST else sole or fitting
+            if pool:
+                chosen[max(pool) if concept in _RIGHTMOST else pool[0]] = concept
+    return tuple(
+        Column(column.index, column.heading, column.x0, column.x1, chosen.get(column.index), column.meanings)
+        for column in columns
+    )

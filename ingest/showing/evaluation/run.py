@@ -1,0 +1,62 @@
+"""The whole evaluation: files in, scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ingest.showing.evaluation.comparing import compare
+from ingest.showing.evaluation.documents import match_names, read_predictions, read_truths
+from ingest.showing.evaluation.scores import Counts, Evaluation, Shortfall, Tally, add_up
+from ingest.showing.evaluation.settings import EvaluationOptions, split_path
+
+
+def evaluate(predicted: Path, expected: Path, options: EvaluationOptions | None = None) -> Evaluation:
+    """Compare the predictions at `predicted` with the truths at `expected`.
+
+    `predicted` is a folder of records (or of bare data), one such file, or `records.jsonl`; `expected` a folder or file of
+    truths. A record without data counts as an answer with every value missing. Raises ConfigError when a path holds nothing
+    usable or no names match.
+    """
+    options = options or EvaluationOptions()
+    matching = match_names(read_predictions(predicted), read_truths(expected))
+    tally = Tally()
+    for prediction, truth in matching.pairs:
+        tally.add(prediction.name, truth.name, compare(prediction.data, truth.data, options, truth.left_out))
+    if options.require_all:
+        for truth in matching.unpredicted:
+            tally.add(truth.name, truth.name, compare(None, truth.data, options, truth.left_out))
+    reasons = matching.reasons
+    names = [
+        f"{truth.name} ({reasons[truth.name]})" if truth.name in reasons else truth.name
+        for truth in matching.unpredicted
+    ]
+    return Evaluation(
+        overall=tally.overall,
+        fields=tally.field_scores(),
+        rows=tally.row_scores(),
+        documents=tuple(tally.documents),
+        unpredicted=tuple(names),
+        untold=tuple(prediction.name for prediction in matching.untold),
+        differences=tuple(tally.differences),
+        differences_left_out=tally.differences_left_out,
+        shortfalls=tuple(_shortfalls(tally, options)),
+    )
+
+
+def _shortfalls(tally: Tally, options: EvaluationOptions) -> Iterator[Shortfall]:
+    for path, minimum in options.minimums.items():
+        score = _score(tally, path)
+        if score is None or score < minimum:
+            yield Shortfall(path, minimum, score)
+
+
+def _score(tally: Tally, path: str) -> float | None:
+    """Of `all` and of fields the accuracy, of a list of objects the row F1."""
+    steps = split_path(path)
+    if path == "all":
+        return tally.overall.accuracy
+    if steps in tally.rows:
+        return add_up(tally.below((*steps, "*"))).f1
+    found: Counts = add_up(tally.below(steps))
+    return found.accuracy
