@@ -443,6 +443,21 @@ def test_recipes_are_listed_and_shown() -> None:
     assert {row["name"] for row in json.loads(call("recipes", "list", "--json").stdout)} >= {"invoices", "receipts"}
 
 
+def test_eval_scores_records_and_fails_below_a_minimum(finished: Path, tmp_path: Path) -> None:
+    """An accuracy promise is kept by a number in a script."""
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    (truth / "a.truth.json").write_text('{"shop": "Acme", "tax": 3}', encoding="utf-8")
+    args = ("eval", str(finished), str(truth), "--ignore", "items")
+    scores = json.loads(call(*args, "--json").stdout)
+    assert (scores["overall"]["matched"], scores["overall"]["missing"]) == (1, 1)
+    assert call(*args, "--min", "shop=1", "--min", "all=0.5").exit_code == 0
+    short = call(*args, "--min", "tax=0.9")
+    assert short.exit_code == 1
+    assert "below the minimum: tax" in short.stdout
+    assert call(*args, "--min", "tax").exit_code == 2
+
+
 def test_doctor_names_the_key_and_never_shows_it() -> None:
     """Its output is pasted into bug reports."""
     result = call("doctor", EMPIRIOLABS_API_KEY=KEY)

@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import ingest
-from ingest import engine
 from ingest.config import Config
+from ingest.engine import session
 from ingest.errors import AuthRejected, ConfigError
 from ingest.record import Record, RunSummary, record_schema
 from tests.scripted_model import SCHEMA, Answer, ScriptedModel, completion, failure
@@ -25,7 +25,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ScriptedModel:
 
     stamina.set_testing(True, attempts=3)
     scripted = ScriptedModel()
-    monkeypatch.setattr(engine, "_local_app", lambda: scripted)
+    monkeypatch.setattr(session, "_local_app", lambda: scripted)
     return scripted
 
 

@@ -30,12 +30,12 @@ def drawn() -> dict[str, Sample]:
 
 
 def kept_files(folder: Path) -> set[str]:
-    """Paths of the documents in the repository, without truth files."""
+    """Paths of the documents in the repository."""
     return {
         path.relative_to(folder).as_posix()
         for part in ("documents", "damaged")
         for path in (folder / part).rglob("*")
-        if path.is_file() and not path.name.endswith(".truth.json")
+        if path.is_file()
     }
 
 
@@ -86,12 +86,16 @@ def test_the_generator_draws_what_is_kept(drawn: dict[str, Sample], fixtures_fol
 
 def test_truth_is_what_the_generator_says(drawn: dict[str, Sample], fixtures_folder: Path) -> None:
     """A truth edited by hand would drift from the drawing."""
-    for path, sample in drawn.items():
-        truth = (fixtures_folder / path).with_suffix(".truth.json")
-        if sample.truth is None or sample.recipe is None:
-            assert not truth.exists()
-        else:
-            assert truth.read_text(encoding="utf-8") == truth_text(sample.truth, sample.recipe)
+    expected = {
+        sample.truth_path: truth_text(sample.truth, sample.recipe)
+        for sample in drawn.values()
+        if sample.truth is not None and sample.recipe is not None
+    }
+    kept = {
+        path.relative_to(fixtures_folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in (fixtures_folder / "truth").rglob("*.json")
+    }
+    assert kept == expected
 
 
 def test_every_truth_fits_its_recipe(drawn: dict[str, Sample]) -> None:

@@ -73,12 +73,18 @@ def test_a_failure_in_the_cut_middle_is_still_told() -> None:
 
 def test_names_cannot_steer_the_terminal() -> None:
     """A file's name comes from a stranger; escape codes and direction marks must show as text."""
-    text = summary_table(summary(row(1, "failed", EVIL, EVIL)), Look(120, color=True))
+    text = summary_table(summary(row(1, "failed", EVIL, "damaged")), Look(120, color=True))
     assert "\x1b[2J" not in text
     assert "\u202e" not in text
     assert "\\x1b[2J[red]voice\\u202e.pdf" in text
     assert printable("plain 名前.pdf") == "plain 名前.pdf"
     assert printable("bad\udcff") == "bad\\udcff"
+
+
+def test_a_reason_that_names_its_file_is_not_prefixed_with_the_name() -> None:
+    """Most reasons name the file, and saying it twice hides the reason."""
+    text = summary_table(summary(row(1, "failed", "a.pdf", "a.pdf has no pages")), Look(120))
+    assert "failed  a.pdf has no pages" in text
 
 
 def test_color_only_when_asked() -> None:

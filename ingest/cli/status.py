@@ -69,8 +69,8 @@ def _find(folder: Path, name: str) -> Record[Any]:
         if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
             return _read(path, Record[dict[str, Any]], folder)
     names = [record.document.name for record in _records(folder)]
-    ending = [known for known in names if known.endswith(f"/{name}")]
-    close = ending or difflib.get_close_matches(name, names, n=3)
+    holding = [known for known in names if name.lower() in known.lower()]
+    close = holding[:5] or difflib.get_close_matches(name, names, n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else f": ingest show {folder} lists them"
     raise ConfigError(f"{folder} has no record of {name!r}{hint}")
 

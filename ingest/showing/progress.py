@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ingest.showing.text import STATUS_STYLES, count, duration, one_line, printable, shortened
+from ingest.showing.text import STATUS_STYLES, count, duration, printable, shortened, with_reason
 from ingest.types import Event
 
 Mode: TypeAlias = Literal["live", "lines", "quiet"]
@@ -152,14 +152,15 @@ class Progress:
             return self._tally.share
 
     def _say_finished(self, event: Event, place: str) -> None:
-        reason = f": {one_line(event.message)}" if event.message else ""
+        told = with_reason(event.name, event.message)
+        # Planning finishes every document alike; one it could not read brings a reason.
+        status = "failed" if event.status == "planned" and event.message else event.status
         if self._mode == "lines":
-            if event.status == "planned" and not event.message:
-                return
-            self._say_line(f"{place} {event.status:<8} {printable(event.name)}{reason}")
-        elif event.status in _TROUBLE or event.message:
-            text = Text(f"{event.status:<8} ", STATUS_STYLES.get(event.status, ""))
-            self._console.print(text.append(f"{printable(event.name)}{reason}", "default"), soft_wrap=False)
+            if status != "planned":
+                self._say_line(f"{place} {status:<8} {told}")
+        elif status in _TROUBLE:
+            text = Text(f"{status:<8} ", STATUS_STYLES[status])
+            self._console.print(text.append(told, "default"), soft_wrap=False)
 
     def _say_line(self, line: str) -> None:
         self._said_s = self._clock()

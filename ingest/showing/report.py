@@ -38,6 +38,7 @@ from ingest.showing.text import (
     shortened,
     terminal_width,
     thinned,
+    with_reason,
 )
 from ingest.types import Json
 
@@ -293,8 +294,8 @@ def _reasons(rows: Sequence[tuple[str, str, str | None]], look: Look, title: str
     table = Table.grid(padding=(0, 2, 0, 0))
     for part in (head, tail):
         for name, status, reason in part:
-            told = f": {one_line(reason)}" if reason else ""
-            table.add_row(Text(f"  {status}", STATUS_STYLES[status]), Text(f"{printable(name)}{told}", overflow="fold"))
+            told = Text(with_reason(name, reason), overflow="fold")
+            table.add_row(Text(f"  {status}", STATUS_STYLES[status]), told)
         if part is head and left_out:
             table.add_row("", Text(f"… {left_out:,} more …", "dim"))
     return ["", Text(title, "bold"), table]

@@ -37,6 +37,14 @@ def one_line(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
+def with_reason(name: str, reason: str | None) -> str:
+    """`name: reason`, or the reason alone when it names the file itself."""
+    if not reason:
+        return printable(name)
+    told = one_line(reason)
+    return told if printable(name) in told else f"{printable(name)}: {told}"
+
+
 def shortened(text: str, limit: int) -> str:
     """The text cut in the middle to `limit` columns: both the folder and the end of a file name are telling."""
     if cell_len(text) <= limit:

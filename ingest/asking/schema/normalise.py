@@ -204,7 +204,7 @@ class _Reader:
         positions = schema.get("prefixItems")
         if positions:
             rest = ArrayShape(self.read(items, "")) if isinstance(items, dict) else None
-            return TupleShape(tuple(self.read(part, "") for part in positions), rest, description=description)
+            return TupleShape(tuple(self.read(part, "") for part in positions), rest)
         if items is None and isinstance(schema.get("contains"), dict):
             items = schema["contains"]
         return ArrayShape(self.read(True if items is None else items, ""), description=description)

@@ -33,6 +33,8 @@ FORMATS = {
     "json-pointer": "JSON Pointer",
     "relative-json-pointer": "relative JSON Pointer",
     "regex": "regular expression",
+    "binary": "",
+    "password": "",
 }
 
 Words = Callable[[Json], str]
@@ -40,7 +42,7 @@ Words = Callable[[Json], str]
 _TEXT: dict[str, Words] = {
     "format": lambda value: FORMATS.get(value, f"format {value}"),
     "pattern": lambda value: f"matches the pattern {value}",
-    "minLength": lambda value: f"at least {_count(value, 'character')}",
+    "minLength": lambda value: f"at least {_count(value, 'character')}" if value > 1 else "",
     "maxLength": lambda value: f"at most {_count(value, 'character')}",
     "contentEncoding": lambda value: f"encoded as {value}",
     "contentMediaType": lambda value: f"holds {value}",

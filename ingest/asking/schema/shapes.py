@@ -34,7 +34,8 @@ class Leaf:
     @property
     def is_constant(self) -> bool:
         """Whether only one value is possible; in a choice of objects it tells the options apart."""
-        return len(self.cores) == 1 and self.cores[0].enum is not None and len(self.cores[0].enum) == 1
+        values = [value for core in self.cores for value in core.enum or (None, None)]
+        return len(values) == 1 and not self.nullable
 
 
 @dataclass(frozen=True, slots=True)

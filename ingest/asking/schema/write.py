@@ -120,8 +120,9 @@ class _Writer:
                 properties[field.wire_name] = _described(field.shape.description, _values(field.shape, False))
                 continue
             may_miss = not field.required or admits_null(field.shape, self._table)
-            is_leaf = isinstance(resolve(field.shape, self._table), Leaf)
-            properties[field.wire_name] = self._write(field.shape, place.below, may_miss or is_leaf)
+            # An object can be given with nothing in it; a leaf or a choice needs null to say nothing.
+            says_nothing = not isinstance(resolve(field.shape, self._table), Leaf | Choice)
+            properties[field.wire_name] = self._write(field.shape, place.below, may_miss or not says_nothing)
         if shape.entries is not None:
             properties[shape.entries_name] = self._map(shape.entries, False)
         return _described(shape.description, _closed(properties, null))

@@ -12,6 +12,8 @@ from ingest.local.filler.found import Found
 from ingest.local.filler.parties import Parties
 from ingest.local.filler.records import find_records
 from ingest.local.filler.schema import Node
+from ingest.local.filler.table_rows import Table, read_tables
+from ingest.local.filler.tables import find_headings
 from ingest.local.filler.view import Row, View
 
 Record = Mapping[str, Found]
@@ -36,7 +38,27 @@ class Facts:
     @cached_property
     def totals(self) -> Totals:
         """The totals that agree with one another."""
-        return settle_totals(self.view)
+        return settle_totals(self.view, self.table_rows)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """All tables with a heading."""
+        return read_tables(self.view, find_headings(self.view))
+
+    @cached_property
+    def table_rows(self) -> frozenset[int]:
+        """Indexes of the rows that belong to tables with records."""
+        return frozenset(index for table in self.tables if table.records for index in table.rows)
+
+    @cached_property
+    def item_rows(self) -> frozenset[int]:
+        """Indexes of the rows of tables that list goods."""
+        return frozenset(
+            index
+            for table in self.tables
+            if table.records and table.heading.concepts & {"quantity", "unit_price"}
+            for index in table.rows
+        )
 
     def scalar(self, asked: Field, node: Node) -> Found | None:
         """The value of one field, or None."""

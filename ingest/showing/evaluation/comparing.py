@@ -28,7 +28,7 @@ _Weigh = Callable[[int, int], int]
 
 @dataclass(frozen=True, slots=True)
 class LeafResult:
-    """One leaf. `field` has `*` for list items; `pointer` is its place in the truth (of an extra one in the prediction)."""
+    """One leaf. `field` has `*` for list items; `pointer` is its place in the truth, or in the prediction if extra."""
 
     field: Path_
     pointer: str

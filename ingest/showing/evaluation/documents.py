@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ingest.errors import ConfigError
@@ -30,18 +30,18 @@ class Known:
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Matching:
-    """Pairs of prediction and truth; and what stays alone, with the reason when it is not simply absence."""
+    """Pairs of prediction and truth, and what stays alone; `reasons` say why where it is not simply absence."""
 
-    pairs: list[tuple[Known, Known]] = field(default_factory=list)
-    unpredicted: list[Known] = field(default_factory=list)
-    untold: list[Known] = field(default_factory=list)
-    reasons: dict[str, str] = field(default_factory=dict)
+    pairs: list[tuple[Known, Known]]
+    unpredicted: list[Known]
+    untold: list[Known]
+    reasons: dict[str, str]
 
 
 def read_predictions(path: Path) -> list[Known]:
-    """The predictions in a folder, a JSON file, or a `.jsonl` file of records. Raises ConfigError when there are none."""
+    """The predictions in a folder, a JSON file, or a `.jsonl` file of records. Raises ConfigError when it has none."""
     if path.is_dir():
         files = [file for file in _json_files(path) if str(file.relative_to(path)) not in _NOT_RECORDS]
         if not files and (path / "records.jsonl").is_file():
@@ -62,7 +62,10 @@ def read_truths(path: Path) -> list[Known]:
         return [_truth(_load(path), _truth_name(path.name))]
     files = _json_files(path)
     told = [file for file in files if file.name.endswith(_TRUTH_ENDINGS)]
-    found = [_truth(_load(file), _truth_name(_relative(file, path))) for file in told or files]
+    chosen: dict[str, Path] = {}
+    for file in sorted(told or files, key=lambda each: each.name.endswith(_TRUTH_ENDINGS[0]), reverse=True):
+        chosen.setdefault(_truth_name(_relative(file, path)), file)
+    found = [_truth(_load(file), name) for name, file in sorted(chosen.items())]
     if not found:
         raise ConfigError(f"{path}: holds no truth files (NAME.truth.json, NAME.gold.json or NAME.json)")
     return found
@@ -72,50 +75,59 @@ def match_names(predictions: Sequence[Known], truths: Sequence[Known]) -> Matchi
     """Which truth belongs to which prediction.
 
     Tried in this order, and only where there is exactly one candidate on either side: the full relative name
-    (`sub/a.pdf`), the name without its last extension (`sub/a`), then the same two without folders.
+    (`sub/a.pdf`), the name without its last extension (`sub/a`), then the same two without folders. Raises ConfigError
+    when a name is there twice.
     """
-    matching = Matching(unpredicted=list(truths), untold=list(predictions))
-    if len(predictions) == 1 and len(truths) == 1 and _is_lonely(predictions[0], truths[0]):
-        return Matching(pairs=[(predictions[0], truths[0])])
-    for level in range(4):
-        _match_level(matching, level)
-    for truth in matching.unpredicted:
-        rivals = [other.name for other in matching.untold if _keys(truth.name, 3) & _keys(other.name, 3)]
-        if rivals:
-            matching.reasons[truth.name] = f"several files share the name: {', '.join(sorted(rivals)[:3])}"
-    matching.pairs.sort(key=lambda pair: pair[0].name)
-    return matching
+    told, foretold = _by_name(truths), _by_name(predictions)
+    pairs: list[tuple[Known, Known]] = []
+    for without_folders in (False, True):
+        for without_extension in (False, True):
+            for truth, prediction in _unique(told, foretold, without_folders, without_extension):
+                pairs.append((foretold.pop(prediction), told.pop(truth)))
+    reasons = {}
+    rivals = _by_key(foretold, True, True)
+    for name in told:
+        shared = rivals.get(_key(name, True, False), [])
+        if shared:
+            reasons[name] = f"the same name: {', '.join(sorted(shared)[:3])}; nothing tells which is meant"
+    pairs.sort(key=lambda pair: pair[0].name)
+    return Matching(pairs, list(told.values()), list(foretold.values()), reasons)
 
 
-def _match_level(matching: Matching, level: int) -> None:
-    by_key: dict[str, list[Known]] = defaultdict(list)
-    for prediction in matching.untold:
-        for key in _keys(prediction.name, level):
-            by_key[key].append(prediction)
-    claims: dict[str, list[Known]] = defaultdict(list)
-    for truth in matching.unpredicted:
-        claims[_base(truth.name) if level > 1 else truth.name].append(truth)
-    for key, claimants in claims.items():
-        candidates = by_key.get(key, [])
-        if len(claimants) == 1 and len(candidates) == 1 and candidates[0] in matching.untold:
-            matching.pairs.append((candidates[0], claimants[0]))
-            matching.untold.remove(candidates[0])
-            matching.unpredicted.remove(claimants[0])
+def _by_name(documents: Sequence[Known]) -> dict[str, Known]:
+    found: dict[str, Known] = {}
+    for document in documents:
+        if document.name in found:
+            raise ConfigError(f"two documents are named {document.name!r}; give a folder that holds each once")
+        found[document.name] = document
+    return found
 
 
-def _keys(name: str, level: int) -> set[str]:
-    """What a prediction's name answers to: 0 itself, 1 without extension, 2 and 3 the same without folders."""
-    shown = _base(name) if level > 1 else name
-    return {shown} if level in (0, 2) else {shown, str(PurePosixPath(shown).with_suffix("")) if shown else shown}
+def _unique(
+    told: Iterable[str], foretold: Iterable[str], without_folders: bool, without_extension: bool
+) -> list[tuple[str, str]]:
+    """Pairs of names (truth, prediction) that have no rival. A truth's name has no extension to drop."""
+    claims = _by_key(told, without_folders, False)
+    answers = _by_key(foretold, without_folders, without_extension)
+    return [
+        (names[0], answers[key][0])
+        for key, names in claims.items()
+        if len(names) == 1 and len(answers.get(key, ())) == 1
+    ]
 
 
-def _is_lonely(prediction: Known, truth: Known) -> bool:
-    """Whether one prediction and one truth were given as files, so that they belong together whatever their names."""
-    return True
+def _by_key(names: Iterable[str], without_folders: bool, without_extension: bool) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        found[_key(name, without_folders, without_extension)].append(name)
+    return found
 
 
-def _base(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+def _key(name: str, without_folders: bool, without_extension: bool) -> str:
+    folder, slash, base = name.rpartition("/")
+    if without_extension and "." in base[1:]:
+        base = base.rpartition(".")[0]
+    return base if without_folders else f"{folder}{slash}{base}"
 
 
 def _json_files(folder: Path) -> list[Path]:

@@ -24,8 +24,8 @@ class Judgement(NamedTuple):
     - `numeric`: the same number within the tolerances, however written; whole numbers must be equal.
     - `date`: the same day, however written; where both have a time of day, the same minute too.
     - `token_f1`: harmonic mean of the shares of tokens in common, 0 to 1.
-    - `similarity`: 0 to 1, from the insertions and deletions that turn one text into the other, without case, spaces and
-      punctuation.
+    - `similarity`: 0 to 1, from the insertions and deletions that turn one text into the other, without case, spaces
+      and punctuation.
     """
 
     exact: bool
@@ -49,21 +49,18 @@ def judge(predicted: Json, expected: Json, options: EvaluationOptions | None = N
     """Compare two leaves, neither of them null."""
     options = options or EvaluationOptions()
     tolerances = (options.absolute_tolerance, options.relative_tolerance)
-    return _judge(type(predicted), predicted, type(expected), expected, options.day_first, tolerances)
+    # 1, 1.0 and True are one key of a cache, but three values.
+    kinds = (type(predicted).__name__, type(expected).__name__)
+    return _judge(predicted, expected, kinds, options.day_first, tolerances)
 
 
 @lru_cache(maxsize=200_000)
 def _judge(
-    # The types are there because 1, 1.0 and True are one key of a cache, but three values.
-    predicted_type: type,
-    predicted: Json,
-    expected_type: type,
-    expected: Json,
-    day_first: bool,
-    tolerances: tuple[float, float],
+    predicted: Json, expected: Json, kinds: tuple[str, str], day_first: bool, tolerances: tuple[float, float]
 ) -> Judgement:
-    exact = predicted == expected and (predicted_type is bool) == (expected_type is bool)
-    numeric = bool not in (predicted_type, expected_type) and _is_same_number(predicted, expected, tolerances)
+    is_flag = [kind == "bool" for kind in kinds]
+    exact = predicted == expected and is_flag[0] == is_flag[1]
+    numeric = not any(is_flag) and _is_same_number(predicted, expected, tolerances)
     return Judgement(
         exact=exact,
         normalised=exact or _is_same_text(predicted, expected),

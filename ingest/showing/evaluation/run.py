@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ingest.errors import ConfigError
 from ingest.showing.evaluation.comparing import compare
-from ingest.showing.evaluation.documents import match_names, read_predictions, read_truths
+from ingest.showing.evaluation.documents import Known, Matching, match_names, read_predictions, read_truths
 from ingest.showing.evaluation.scores import Counts, Evaluation, Shortfall, Tally, add_up
 from ingest.showing.evaluation.settings import EvaluationOptions, split_path
 
@@ -14,12 +15,17 @@ from ingest.showing.evaluation.settings import EvaluationOptions, split_path
 def evaluate(predicted: Path, expected: Path, options: EvaluationOptions | None = None) -> Evaluation:
     """Compare the predictions at `predicted` with the truths at `expected`.
 
-    `predicted` is a folder of records (or of bare data), one such file, or `records.jsonl`; `expected` a folder or file of
-    truths. A record without data counts as an answer with every value missing. Raises ConfigError when a path holds nothing
-    usable or no names match.
+    `predicted` is a folder of records (or of bare data), one such file, or `records.jsonl`; `expected` a folder or
+    file of truths. A record without data counts as an answer with every value missing. Raises ConfigError when a path
+    holds nothing usable or no names match.
     """
     options = options or EvaluationOptions()
-    matching = match_names(read_predictions(predicted), read_truths(expected))
+    matching = _match(predicted, expected)
+    if not matching.pairs and not options.require_all:
+        raise ConfigError(
+            f"no prediction in {predicted} has its truth in {expected}: the names do not match "
+            f"({_example(matching.untold)} and {_example(matching.unpredicted)}, for example)"
+        )
     tally = Tally()
     for prediction, truth in matching.pairs:
         tally.add(prediction.name, truth.name, compare(prediction.data, truth.data, options, truth.left_out))
@@ -27,10 +33,8 @@ def evaluate(predicted: Path, expected: Path, options: EvaluationOptions | None 
         for truth in matching.unpredicted:
             tally.add(truth.name, truth.name, compare(None, truth.data, options, truth.left_out))
     reasons = matching.reasons
-    names = [
-        f"{truth.name} ({reasons[truth.name]})" if truth.name in reasons else truth.name
-        for truth in matching.unpredicted
-    ]
+    alone = (truth.name for truth in matching.unpredicted)
+    names = [f"{name} ({reasons[name]})" if name in reasons else name for name in alone]
     return Evaluation(
         overall=tally.overall,
         fields=tally.field_scores(),
@@ -42,6 +46,18 @@ def evaluate(predicted: Path, expected: Path, options: EvaluationOptions | None 
         differences_left_out=tally.differences_left_out,
         shortfalls=tuple(_shortfalls(tally, options)),
     )
+
+
+def _match(predicted: Path, expected: Path) -> Matching:
+    predictions, truths = read_predictions(predicted), read_truths(expected)
+    if len(predictions) == 1 and not predicted.is_dir() and not expected.is_dir():
+        # Two files named on the command line belong together, whatever they are called.
+        return Matching([(predictions[0], truths[0])], [], [], {})
+    return match_names(predictions, truths)
+
+
+def _example(documents: Sequence[Known]) -> str:
+    return repr(documents[0].name) if documents else "nothing"
 
 
 def _shortfalls(tally: Tally, options: EvaluationOptions) -> Iterator[Shortfall]:

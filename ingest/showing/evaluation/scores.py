@@ -1,7 +1,7 @@
 """The figures of an evaluation, and how they are made of leaves.
 
-Of the leaves the truth has a value for (`expected`), each is matched, wrong, or missing. Values predicted where the truth
-says there is none are invented. So
+Of the leaves the truth has a value for (`expected`), each is matched, wrong, or missing. Values predicted where the
+truth says there is none are invented. So
 
     accuracy = recall = matched / expected
     precision         = matched / (matched + wrong + invented)
@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ingest.showing.evaluation.comparing import Comparison, LeafResult, Path_
+from ingest.showing.evaluation.comparing import Comparison, LeafResult
+from ingest.showing.evaluation.settings import Path_
 from ingest.types import Json
 
 MAX_DIFFERENCES = 2_000
@@ -101,8 +102,8 @@ class RowScore:
 
     A row of the truth and one of the prediction are paired when at least one compared leaf matches, so that the sum of
     matching leaves is the greatest possible. Rows of the truth without a partner are missing, those of the prediction
-    invented. `whole` are the pairs in which every compared leaf matches. `leaves` are all compared leaves of the rows, those
-    of missing and invented rows included: its F1 is the row F1 shown.
+    invented. `whole` are the pairs in which every compared leaf matches. `leaves` are all compared leaves of the rows,
+    those of missing and invented rows included: its F1 is the row F1 shown.
     """
 
     field: str

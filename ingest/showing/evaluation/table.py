@@ -50,9 +50,8 @@ def _field_table(evaluation: Evaluation) -> Table:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("field", overflow="fold")
-    for name in (
-        "expected", "match", "exact", "normalised", "numeric", "date", "token F1", "wrong", "missing", "invented", "extra",
-    ):  # fmt: skip
+    ways = ("exact", "normalised", "numeric", "date", "token F1")
+    for name in ("expected", "match", *ways, "wrong", "missing", "invented", "extra"):
         table.add_column(name, justify="right", no_wrap=True)
     for score in evaluation.fields:
         table.add_row(score.field or "(the whole)", *_cells(score.counts))

@@ -1,0 +1,27 @@
+"""Arrays of plain values: what follows a label, parted by commas or standing in lines below it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ingest.local.filler import prose
+from ingest.local.filler.fields import Field
+from ingest.local.filler.found import Found
+from ingest.local.filler.own_words import find_by_own_words
+
+if TYPE_CHECKING:
+    from ingest.local.filler.facts import Facts
+
+_PARTS = re.compile(r"\s*[;,|•·]\s*")
+
+
+def find_list(asked: Field, facts: Facts) -> list[Found]:
+    """The values of an array of scalars, in printed order."""
+    special = prose.find_list(asked, facts)
+    if special is not None:
+        return special
+    found = find_by_own_words(asked, {}, facts.view)
+    if found is None or not isinstance(found.data, str):
+        return [found] if found else []
+    return [Found(part, found.row, found.label, found.confidence) for part in _PARTS.split(found.data) if part.strip()]

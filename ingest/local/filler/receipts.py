@@ -1,0 +1,100 @@
+"""Positions without a heading, as on till receipts: a text and an amount per line, or a text above quantity and price."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ingest.local.filler.dates import find_dates
+from ingest.local.filler.fields import Field
+from ingest.local.filler.found import Found
+from ingest.local.filler.numbers import Number, find_numbers
+from ingest.local.filler.view import Row, View
+
+if TYPE_CHECKING:
+    from ingest.local.filler.facts import Facts
+
+_TOTALS = frozenset({"net_total", "tax_total", "gross_total", "amount_due", "paid", "change", "rounding", "prepaid", "discount_total"})
+_TIMES = re.compile(r"^\s*(?P<quantity>\d+(?:[.,]\d{1,3})?)\s*(?P<unit>[a-zA-Z]{1,4})?\s*[x×X*@]\s*")
+_LEADING_COUNT = re.compile(r"^(?P<quantity>\d{1,3})\s*[xX×]?\s+(?=[^\W\d_])")
+_TAX_MARK = re.compile(r"\s+(?:[A-Z]|\d|[A-Z]{2}|\*)$")
+_CENT = 0.0151
+
+
+def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, Found]]:
+    """The goods of a receipt: lines with an amount at their end between the head and the first total."""
+    view = facts.view
+    records: list[dict[str, Found]] = []
+    waiting: Row | None = None
+    for row in view.rows:
+        if _is_total(row, view):
+            if records:
+                break
+            waiting = None
+            continue
+        entry = _read_line(row, waiting, view)
+        if entry:
+            records.append({name: entry[f.concept] for name, f in fields.items() if f.concept in entry})
+            waiting = None
+        elif any(c.isalpha() for c in row.text) and not find_dates(row.text) and len(row.text) < 60:
+            waiting = row
+        else:
+            waiting = None
+    return [record for record in records if record]
+
+
+def _is_total(row: Row, view: View) -> bool:
+    return any(h.segment == 0 and h.start <= 1 and {m.concept for m in h.meanings} & _TOTALS for h in view.hits[row.index])
+
+
+def _read_line(row: Row, above: Row | None, view: View) -> dict[str, Found] | None:
+    """A position from one line, or from a line of numbers with the text above it."""
+    text = _TAX_MARK.sub("", row.text)
+    numbers = [n for n in find_numbers(text, view.decimal) if not n.is_percent]
+    money = [n for n in numbers if n.decimals == 2]
+    if not money or find_dates(text) or text[money[-1].end :].strip(" *€$£ABCDEFGSRZT#"):
+        return None
+    amount = money[-1]
+    head = text[: amount.start].strip()
+    times = _TIMES.match(head)
+    words = head if sum(c.isalpha() for c in head) >= 3 and not times else ""
+    if not words and above is None:
+        return None
+    entry: dict[str, Found] = {"amount": Found(amount.value, row, None, 0.7)}
+    quantity, price = _quantity_and_price(head, numbers, amount, view)
+    if quantity is not None:
+        entry["quantity"] = Found(quantity, row, None, 0.65)
+    if price is not None:
+        entry["unit_price"] = Found(price, row, None, 0.65)
+    if words:
+        entry["description"] = Found(_strip_numbers(words, quantity, price, view), row, None, 0.65)
+    elif above is not None:
+        entry["description"] = Found(above.text.strip(), above, None, 0.6)
+    return entry if entry["description"].data else None
+
+
+def _quantity_and_price(head: str, numbers: list[Number], amount: Number, view: View) -> tuple[float | None, float | None]:
+    """Quantity and unit price among the numbers before the amount, if their product is the amount."""
+    before = [n for n in numbers if n.end <= amount.start]
+    for first in before:
+        for second in before:
+            if first is not second and first.value > 0 and abs(first.value * second.value - amount.value) < _CENT:
+                quantity, price = (first, second) if second.decimals == 2 and first.decimals != 2 else (second, first)
+                if first.decimals == second.decimals == 2 and first.start < second.start:
+                    quantity, price = first, second
+                return quantity.value, price.value
+    count = _LEADING_COUNT.match(head)
+    if count:
+        quantity_value = float(count["quantity"])
+        return quantity_value, round(amount.value / quantity_value, 2) if quantity_value == 1 else None
+    return None, None
+
+
+def _strip_numbers(words: str, quantity: float | None, price: float | None, view: View) -> str:
+    """A description without the quantity and price printed around it."""
+    text = words
+    for number in reversed(find_numbers(text, view.decimal)):
+        if number.value == price and number.decimals == 2 or (number.value == quantity and (number.start == 0 or number.end >= len(text.rstrip(" xX×@")))):
+            text = text[: number.start] + text[number.end :]
+    return re.sub(r"\s+", " ", re.sub(r"^\s*[xX×@]\s+|\s+[xX×@]\s*$", " ", text)).strip(" -@:;|")

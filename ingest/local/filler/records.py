@@ -1,0 +1,161 @@
+"""The records for an array of objects: from a table that fits, else by rules for what such arrays usually hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ingest.local.filler import prose_records
+from ingest.local.filler.codes import find_id
+from ingest.local.filler.fields import Field
+from ingest.local.filler.found import Found
+from ingest.local.filler.numbers import find_numbers
+from ingest.local.filler.receipts import read_positions
+from ingest.local.filler.schema import Node
+from ingest.local.filler.table_rows import Record, Table, key_of
+from ingest.local.filler.taxes import read_tax_lines
+from ingest.local.filler.text import name_words, squash
+from ingest.local.filler.values import read
+from ingest.local.filler.view import View
+
+if TYPE_CHECKING:
+    from ingest.local.filler.facts import Facts
+
+Records = list[dict[str, Found]]
+
+_TAX_ARRAYS = frozenset("tax taxes vat mwst steuern steuer tva iva btw gst levies".split())
+_ITEM_WORDS = frozenset(
+    "items item lines line positions position products product goods articles article entries purchases details services posten positionen "
+    "artikel lignes lineas partidas transactions charges rows spots buys".split()
+)
+_NUMERIC_KINDS = frozenset({"amount", "number", "percent"})
+# Concepts one column may stand in for when an item asks for the other.
+_STAND_INS: Mapping[str, tuple[str, ...]] = {
+    "amount": ("tax_basis",),
+    "tax_basis": ("amount",),
+    "tax_amount": ("amount",),
+    "description": ("item_number",),
+}
+
+
+def find_records(
+    path: Sequence[str], node: Node, fields: Mapping[str, Field], nodes: Mapping[str, Node], facts: Facts
+) -> Records:
+    """The entries of an array of objects, each a finding per property."""
+    if not fields:
+        return []
+    words = name_words(path[-1]) if path else []
+    concepts = {field.concept for field in fields.values() if field.concept}
+    is_tax = bool(_TAX_ARRAYS & set(words)) or ("tax_rate" in concepts and not concepts & {"description", "quantity", "unit_price"})
+    special = prose_records.find(path, node, fields, facts)
+    if special is not None:
+        return special
+    table = _best_table(facts.tables, fields, is_tax)
+    if table:
+        records = [_from_table(record, table, fields, facts.view) for record in table.records]
+        records = [record for record in records if record]
+        if records:
+            return records
+    if is_tax:
+        return read_tax_lines(fields, facts)
+    if concepts & {"amount", "unit_price"} and concepts & {"description", "item_number"}:
+        return read_positions(fields, facts)
+    return []
+
+
+def _best_table(tables: Sequence[Table], fields: Mapping[str, Field], is_tax: bool) -> Table | None:
+    """The table whose columns give most of the wanted properties; tax summaries only for tax arrays."""
+    best: tuple[float, Table] | None = None
+    for table in tables:
+        if not table.records:
+            continue
+        concepts = table.heading.concepts
+        if is_tax != is_tax_summary(concepts, table):
+            continue
+        keys = {name: _column_key(field, table) for name, field in fields.items()}
+        matched = sum(key is not None for key in keys.values())
+        if matched < min(2, len(fields)):
+            continue
+        score = matched + 0.01 * len(table.records)
+        if best is None or score > best[0]:
+            best = (score, table)
+    return best[1] if best else None
+
+
+def is_tax_summary(concepts: frozenset[str], table: Table) -> bool:
+    """Whether a table sums up taxes by rate rather than listing goods."""
+    if concepts & {"quantity", "unit_price", "item_number"}:
+        return False
+    return "tax_rate" in concepts and bool(concepts & {"tax_amount", "tax_basis"}) or {"tax_amount", "tax_basis"} <= concepts
+
+
+def _column_key(field: Field, table: Table) -> str | None:
+    """The record key of the column a field means: by concept, by its own words, by a concept that may stand in."""
+    columns = table.heading.columns
+    for column in columns:
+        if field.concept and column.concept == field.concept:
+            return key_of(column)
+    for column in columns:
+        if squash(column.heading) in field.own_labels:
+            return key_of(column)
+    for concept in _STAND_INS.get(field.concept or "", ()):
+        if any(column.concept == concept for column in columns):
+            return concept
+    return None
+
+
+def _from_table(record: Record, table: Table, fields: Mapping[str, Field], view: View) -> dict[str, Found]:
+    found: dict[str, Found] = {}
+    for name, field in fields.items():
+        key = _column_key(field, table)
+        if key and key in record.cells:
+            value = _cell_value(field, key, record, view)
+            if value is not None:
+                label = next((c.heading for c in table.heading.columns if key_of(c) == key), None)
+                found[name] = Found(value, record.cells[key][0].row, label, 0.85)
+    _add_unit(record, fields, found, view)
+    return found
+
+
+def _cell_value(field: Field, key: str, record: Record, view: View) -> str | float | None:
+    text = record.text(key)
+    if field.kind in _NUMERIC_KINDS:
+        for cell in record.cells[key]:
+            numbers = find_numbers(cell.text, view.decimal)
+            if numbers:
+                money = [number for number in numbers if number.is_money]
+                return (money[-1] if money and field.kind == "amount" else numbers[0]).value
+        return None
+    if field.kind == "date":
+        value = read("date", text, view)
+        return value.data if value else None
+    if field.concept == "unit":
+        letters = " ".join(word for word in text.split() if not any(c.isdigit() for c in word) or not word[0].isdigit())
+        return letters.strip(" .,()") or None
+    if field.concept == "position":
+        return record.cells[key][0].text.strip(" .)")
+    if field.concept == "item_number":
+        return _item_number(record, key)
+    return text.strip(" ;") or None
+
+
+def _item_number(record: Record, key: str) -> str | None:
+    """The first printed article number of a record."""
+    for cell in record.cells[key]:
+        text = cell.text.strip()
+        if len(text.split()) <= 3 and any(c.isalnum() for c in text) and not text.startswith("("):
+            return text
+    return find_id(record.text(key))
+
+
+def _add_unit(record: Record, fields: Mapping[str, Field], found: dict[str, Found], view: View) -> None:
+    """The unit printed with the quantity, where the table has no column for it."""
+    name = next((n for n, field in fields.items() if field.concept == "unit"), None)
+    if name is None or name in found or "quantity" not in record.cells:
+        return
+    cell = record.cells["quantity"][0]
+    numbers = find_numbers(cell.text, view.decimal)
+    if numbers:
+        rest = cell.text[numbers[0].end :].strip(" .,()x×")
+        if rest and len(rest) <= 12 and any(c.isalpha() for c in rest):
+            found[name] = Found(rest, cell.row, None, 0.7)

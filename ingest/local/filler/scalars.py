@@ -1,0 +1,120 @@
+"""One value for one field: by concept, by party, by the property's own words, by what the whole document shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ingest.local.filler import prose
+from ingest.local.filler.candidates import Candidate, candidates_for
+from ingest.local.filler.codes import find_iban
+from ingest.local.filler.dates import find_dates, find_times
+from ingest.local.filler.fields import Field
+from ingest.local.filler.found import Found, from_candidate
+from ingest.local.filler.own_words import find_by_own_words
+from ingest.local.filler.schema import Node
+from ingest.local.filler.values import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.local.filler.facts import Facts
+
+_MIN_SCORE = 0.45
+_TOTALS = frozenset(
+    {"net_total", "tax_total", "gross_total", "amount_due", "prepaid", "discount_total", "charge_total", "rounding", "paid", "change"}
+)
+_DETAILS = frozenset({"tax_id", "email", "phone", "website", "fax"})
+
+
+def find(asked: Field, node: Node, facts: Facts) -> Found | None:
+    """The value of a field, or None where the document does not say."""
+    if asked.role and asked.attribute:
+        return facts.parties.get(asked.role, asked.attribute)
+    if asked.concept in _TOTALS:
+        candidate = facts.totals.get(asked.concept)
+        return from_candidate(candidate) if candidate else None
+    if asked.concept in _DETAILS:
+        return facts.parties.get("seller", asked.concept)
+    special = _SPECIAL.get(asked.concept or "")
+    if special:
+        return special(asked, facts)
+    if asked.concept:
+        found = _by_concept(asked, facts)
+        if found:
+            return found
+    return prose.find(asked, node, facts) or find_by_own_words(asked, node, facts.view)
+
+
+def _best(asked: Field, facts: Facts) -> Candidate | None:
+    assert asked.concept is not None
+    usable = [c for c in candidates_for(asked.concept, asked.kind, facts.view) if c.label_row not in facts.table_rows]
+    return usable[0] if usable and usable[0].score >= _MIN_SCORE else None
+
+
+def _by_concept(asked: Field, facts: Facts) -> Found | None:
+    best = _best(asked, facts)
+    return from_candidate(best) if best else None
+
+
+def _issue_date(asked: Field, facts: Facts) -> Found | None:
+    """The labelled date of issue, else the first date near the top that no other label claims."""
+    best = _best(asked, facts)
+    if best:
+        return from_candidate(best)
+    claimed = {
+        candidate.row.index
+        for concept in ("due_date", "delivery_date", "order_date", "period_start", "period_end")
+        for candidate in candidates_for(concept, "date", facts.view)
+    }
+    for row in facts.view.rows:
+        if row.index in claimed or row.index in facts.table_rows:
+            continue
+        value = read("date", row.text, facts.view)
+        if value:
+            return Found(value.data, row, None, 0.5)
+    return None
+
+
+def _time(asked: Field, facts: Facts) -> Found | None:
+    """The time of day beside the document's date, else the first labelled or bare one."""
+    for row in facts.view.rows:
+        if find_dates(row.text):
+            value = read("time", row.text, facts.view)
+            if value:
+                return Found(value.data, row, None, 0.8)
+    best = _best(asked, facts)
+    if best:
+        return from_candidate(best)
+    for row in facts.view.rows:
+        if find_times(row.text) and row.index not in facts.table_rows:
+            value = read("time", row.text, facts.view)
+            if value:
+                return Found(value.data, row, None, 0.4)
+    return None
+
+
+def _currency(asked: Field, facts: Facts) -> Found | None:
+    best = _best(asked, facts)
+    if best:
+        return from_candidate(best)
+    code = facts.view.currency
+    return Found(code, None, None, 0.8) if code else None
+
+
+def _iban(asked: Field, facts: Facts) -> Found | None:
+    best = _best(asked, facts)
+    if best:
+        return from_candidate(best)
+    for row in facts.view.rows:
+        found = find_iban(row.text)
+        if found:
+            return Found(found, row, None, 0.85)
+    return None
+
+
+_SPECIAL: dict[str, Callable[[Field, Facts], Found | None]] = {
+    "issue_date": _issue_date,
+    "time": _time,
+    "currency": _currency,
+    "iban": _iban,
+}
