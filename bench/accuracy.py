@@ -1,13 +1,14 @@
 """Every accuracy figure of the project, in one table.
 
-`python bench/accuracy.py` draws fresh invoices and receipts with known answers, runs the pipeline on them and on the
-corpus of real documents with the local engine, compares the records with the truth, and prints each figure with its
-goal. It exits with 1 when a figure falls short. `bench/README.md` says what each figure means.
+`python bench/accuracy.py` draws fresh invoices and receipts with known answers, runs `ingest run --local` on them and on
+the corpus of real documents, compares the records with the truth by `ingest eval`, and prints each figure with its goal.
+It exits with 1 when a figure falls short. `bench/README.md` says what each figure means.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -16,87 +17,104 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+MAPS = ROOT / "bench" / "maps"
 
-from bench.scoring import Leaves, read_leaves  # noqa: E402
+Counts = dict[str, Any]
+"""One field's counts in the JSON of `ingest eval`: expected, matched, wrong, missing, invented, token_f1."""
 
-INVOICE_SEED, RECEIPT_SEED = 20_240, 20_241
-
-ITEM_FIELDS = ("description", "quantity", "unit_price", "amount")
-CORPUS_ITEM_FIELDS = tuple(
-    f"{table}/*/{column}"
-    for table, columns in (
-        ("line_items", ("name", "quantity", "unit_price", "line_total")),
-        ("lines", ("name", "desc", "qty", "price", "price_unit", "price_subtotal")),
-    )
-    for column in columns
-)
+_ITEM_COLUMNS = ("description", "quantity", "unit_price", "amount")
+_CORPUS_ITEM_COLUMNS = {
+    "line_items": ("name", "quantity", "unit_price", "line_total"),
+    "lines": ("name", "desc", "qty", "price", "price_unit", "price_subtotal"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number with a goal. `measure` takes the compared leaves of all documents of the set."""
+    """One number with a goal. `measure` takes the counts of every field, by its path in the truth."""
 
     name: str
     goal: float
-    measure: Callable[[Leaves], float | None]
+    measure: Callable[[dict[str, Counts]], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Documents with known answers, the recipe they are read with, and the figures taken of them."""
+    """Documents with known answers, the recipe they are read with, and the figures taken of them.
+
+    `prepare` gives the documents and the folder of their truth, None where there are none. `options` go to
+    `ingest eval`.
+    """
 
     name: str
     group: str
     recipe: str
     prepare: Callable[[Path, argparse.Namespace], tuple[list[Path], Path] | None]
     figures: tuple[Figure, ...]
-    map_file: str | None = None
-    day_first: bool = False
+    options: tuple[str, ...] = ()
 
 
-def accuracy(*fields: str) -> Callable[[Leaves], float | None]:
+def _share_right(counts: Iterable[Counts]) -> float | None:
+    """Matched values over those that the truth has or the record invents."""
+    found = list(counts)
+    total = sum(each["expected"] + each["invented"] for each in found)
+    return sum(each["matched"] for each in found) / total if total else None
+
+
+def accuracy(*fields: str) -> Callable[[dict[str, Counts]], float | None]:
     """Share of the values of these fields that are right; an invented value counts as a wrong one."""
-    return lambda leaves: leaves.of(fields).accuracy()
+    return lambda counts: _share_right(counts[name] for name in fields if name in counts)
 
 
-def header_accuracy(leaves: Leaves) -> float | None:
-    """Share of right values over all fields outside lists; an empty field left empty is not counted."""
-    return leaves.outside_lists().accuracy()
+def header_accuracy(counts: dict[str, Counts]) -> float | None:
+    """Share of right values over all fields outside lists; an empty field left empty does not count."""
+    return _share_right(each for name, each in counts.items() if "*" not in name)
 
 
-def item_f1(*fields: str) -> Callable[[Leaves], float | None]:
-    """Harmonic mean of precision and recall over the cells of the table of items."""
-    return lambda leaves: leaves.of(fields).f1()
+def cell_f1(table: str, columns: Sequence[str]) -> Callable[[dict[str, Counts]], float | None]:
+    """Harmonic mean of precision and recall over the cells of a table, missing and invented rows included."""
+    return lambda counts: _cell_f1(counts, [f"{table}/*/{column}" for column in columns])
 
 
-def similar(field: str, least: float) -> Callable[[Leaves], float | None]:
-    """Share of texts at least this similar, letter by letter."""
-    return lambda leaves: leaves.of((field,)).share_similar(least)
+def corpus_cell_f1(counts: dict[str, Counts]) -> float | None:
+    """The same over the tables of the corpus, which go by different names."""
+    return _cell_f1(counts, [f"{table}/*/{name}" for table, names in _CORPUS_ITEM_COLUMNS.items() for name in names])
 
 
-def token_f1(field: str) -> Callable[[Leaves], float | None]:
+def _cell_f1(counts: dict[str, Counts], fields: Iterable[str]) -> float | None:
+    found = [counts[name] for name in fields if name in counts]
+    matched = sum(each["matched"] for each in found)
+    total = sum(each["expected"] + each["matched"] + each["wrong"] + each["invented"] for each in found)
+    return 2 * matched / total if total else None
+
+
+def token_f1(field: str) -> Callable[[dict[str, Counts]], float | None]:
     """Mean over the documents of the F1 of words in common."""
-    return lambda leaves: leaves.of((field,)).mean_token_f1()
+
+    def measure(counts: dict[str, Counts]) -> float | None:
+        value: float | None = counts[field]["token_f1"] if field in counts else None
+        return value
+
+    return measure
 
 
-def draw(kind: str, count: Callable[[argparse.Namespace], int], seed: int) -> Callable[..., tuple[list[Path], Path]]:
-    """Fresh documents of the generator."""
+def draw(kind: str) -> Callable[[Path, argparse.Namespace], tuple[list[Path], Path]]:
+    """Fresh documents of the generator: as many as the option `kind` says."""
 
     def prepare(folder: Path, options: argparse.Namespace) -> tuple[list[Path], Path]:
-        from fixtures.generator.__main__ import FRESH, write_samples
-
-        write_samples(FRESH[kind](count(options), seed + options.seed), folder / kind)
-        return [folder / kind / "documents"], folder / kind / "truth"
+        count, target = str(getattr(options, kind)), folder / kind
+        command = [sys.executable, "-m", "fixtures.generator", str(target), "--kind", kind, "--count", count]
+        _call([*command, "--seed", str(options.seed)], (0,))
+        return [target / "documents"], target / "truth"
 
     return prepare
 
 
-def corpus(part: str, pattern: str) -> Callable[..., tuple[list[Path], Path] | None]:
-    """A folder of the corpus; None where there is no corpus."""
+def corpus(part: str, pattern: str) -> Callable[[Path, argparse.Namespace], tuple[list[Path], Path] | None]:
+    """A folder of the corpus."""
 
     def prepare(folder: Path, options: argparse.Namespace) -> tuple[list[Path], Path] | None:
         root = Path(os.environ.get("INGEST_CORPUS", ROOT.parent / "shared" / "corpus"))
@@ -111,20 +129,20 @@ COLLECTIONS = (
         name="generated invoices",
         group="generated",
         recipe="invoices",
-        prepare=draw("invoices", lambda options: options.invoices, INVOICE_SEED),
+        prepare=draw("invoices"),
         figures=(
             Figure("header fields", 0.95, header_accuracy),
-            Figure("line items F1", 0.95, item_f1(*(f"line_items/*/{name}" for name in ITEM_FIELDS))),
+            Figure("line items F1", 0.95, cell_f1("line_items", _ITEM_COLUMNS)),
         ),
     ),
     Collection(
         name="generated receipts",
         group="generated",
         recipe="receipts",
-        prepare=draw("receipts", lambda options: options.receipts, RECEIPT_SEED),
+        prepare=draw("receipts"),
         figures=(
             Figure("header fields", 0.95, header_accuracy),
-            Figure("items F1", 0.95, item_f1(*(f"items/*/{name}" for name in ITEM_FIELDS))),
+            Figure("line items F1", 0.95, cell_f1("items", _ITEM_COLUMNS)),
         ),
     ),
     Collection(
@@ -135,10 +153,10 @@ COLLECTIONS = (
         figures=(
             Figure("date", 0.85, accuracy("date")),
             Figure("total", 0.70, accuracy("total")),
-            Figure("company", 0.65, similar("company", 0.9)),
+            Figure("company", 0.65, accuracy("company")),
             Figure("address token F1", 0.80, token_f1("address")),
         ),
-        day_first=True,
+        options=("--day-first", "--similar", "company=0.9"),
     ),
     Collection(
         name="corpus invoices",
@@ -151,21 +169,34 @@ COLLECTIONS = (
             Figure("net amount", 0.85, accuracy("totals/tax_basis_total", "amount_untaxed")),
             Figure("tax amount", 0.85, accuracy("totals/tax_total")),
             Figure("gross amount", 0.85, accuracy("totals/grand_total", "amount")),
-            Figure("line items F1", 0.85, item_f1(*CORPUS_ITEM_FIELDS)),
+            Figure("line items F1", 0.85, corpus_cell_f1),
         ),
-        map_file="invoices.json",
+        options=("--map", str(MAPS / "invoices.json")),
     ),
 )
 
 
-def run_pipeline(paths: Iterable[Path], recipe: str, out: Path, jobs: int) -> None:
-    """Run the main command offline. Raises RuntimeError when it fails as a whole; failed documents only score worse."""
-    command = [sys.executable, "-m", "ingest", "run", *map(str, paths), "--recipe", recipe, "--local"]
-    command += ["-o", str(out), "--jobs", str(jobs), "--quiet"]
+def _call(command: Sequence[str], accepted: Sequence[int]) -> str:
+    """Run a command; its standard output. Raises RuntimeError on another exit code than the accepted ones."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"ingest run ended with exit code {done.returncode}:\n{done.stderr[-2_000:]}")
+    if done.returncode not in accepted:
+        raise RuntimeError(f"{' '.join(command)[:300]} ended with exit code {done.returncode}:\n{done.stderr[-2_000:]}")
+    return done.stdout
+
+
+def run_pipeline(paths: Iterable[Path], recipe: str, out: Path, jobs: int) -> None:
+    """Run the main command offline; documents that fail (exit code 1) only score worse."""
+    command = [sys.executable, "-m", "ingest", "run", *map(str, paths), "--recipe", recipe, "--local"]
+    _call([*command, "-o", str(out), "--jobs", str(jobs)], (0, 1))
+
+
+def evaluate(out: Path, truth: Path, options: Sequence[str]) -> dict[str, Any]:
+    """The scores of `ingest eval`."""
+    result: dict[str, Any] = json.loads(
+        _call([sys.executable, "-m", "ingest", "eval", str(out), str(truth), *options, "--json"], (0,))
+    )
+    return result
 
 
 def measure(collection: Collection, folder: Path, options: argparse.Namespace) -> list[tuple[Figure, float | None]]:
@@ -178,18 +209,20 @@ def measure(collection: Collection, folder: Path, options: argparse.Namespace) -
     out = folder / f"out-{collection.name.replace(' ', '-')}"
     started = time.monotonic()
     run_pipeline(paths, collection.recipe, out, options.jobs)
-    map_file = ROOT / "bench" / "maps" / collection.map_file if collection.map_file else None
-    leaves = read_leaves(out, truth, map_file, collection.day_first)
+    scores = evaluate(out, truth, collection.options)
     seconds = time.monotonic() - started
-    print(f"{collection.name}: {leaves.documents} documents in {seconds:.0f} s, records in {out}", file=sys.stderr)
+    print(f"{collection.name}: {scores['documents_scored']} documents in {seconds:.0f} s", file=sys.stderr)
     if options.verbose:
-        print("\n".join(leaves.describe()), file=sys.stderr)
-    return [(figure, figure.measure(leaves)) for figure in collection.figures]
+        for difference in scores["differences"]:
+            print(
+                "  {document} {pointer}: {verdict}: {expected!r} != {predicted!r}".format(**difference), file=sys.stderr
+            )
+    return [(figure, figure.measure(scores["fields"])) for figure in collection.figures]
 
 
 def print_row(cells: Sequence[str]) -> None:
     """One line of the table."""
-    print(f"{cells[0]:<20} {cells[1]:<18} {cells[2]:>7} {cells[3]:>7}  {cells[4]}")
+    print(f"{cells[0]:<20} {cells[1]:<18} {cells[2]:>7} {cells[3]:>6}  {cells[4]}".rstrip(), flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -199,10 +232,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="documents in flight")
     parser.add_argument("--invoices", type=int, default=24, help="generated invoices")
     parser.add_argument("--receipts", type=int, default=16, help="generated receipts")
-    parser.add_argument("--seed", type=int, default=0, help="added to the seeds of the generated documents")
-    parser.add_argument("--limit", type=int, default=None, help="documents of each part of the corpus")
+    parser.add_argument("--seed", type=int, default=2_024, help="chance of the generated documents")
+    parser.add_argument("--limit", type=int, default=None, help="documents taken of each part of the corpus")
     parser.add_argument("--keep", type=Path, help="keep documents and records in this folder")
-    parser.add_argument("--verbose", action="store_true", help="every wrong, missing and invented value, to stderr")
+    parser.add_argument("--verbose", action="store_true", help="list what differs, on stderr")
     return parser.parse_args(arguments)
 
 
@@ -212,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     short = False
     print_row(("collection", "figure", "value", "goal", ""))
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.keep or Path(temporary)
+        folder = options.keep.absolute() if options.keep else Path(temporary)
         for collection in COLLECTIONS:
             if options.only and collection.group not in options.only:
                 continue
@@ -221,7 +254,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 short = short or is_short
                 shown = "-" if value is None else f"{value:.3f}"
                 print_row((collection.name, figure.name, shown, f"{figure.goal:.2f}", "short" if is_short else "ok"))
-                sys.stdout.flush()
     return 1 if short else 0
 
 

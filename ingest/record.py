@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 from typing_extensions import TypeVar
 
 Status: TypeAlias = Literal["complete", "partial", "failed", "skipped"]
@@ -156,7 +157,7 @@ class Record(BaseModel, Generic[T]):
 
     def to_json(self, indent: int | None = 2) -> str:
         """The record as JSON text: keys in the declared order, evidence without empty fields."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+        return to_json(self.to_dict(), indent=indent).decode()
 
     def to_dict(self) -> dict[str, Any]:
         """The record as a JSON value, as written to disk."""

@@ -67,7 +67,9 @@ def make_zip(members: dict[str, str | bytes]) -> bytes:
 def make_relations(**targets: tuple[str, str]) -> str:
     """A relationships part: id to (kind, target)."""
     lines = "".join(f'<Relationship Id="{id}" Type="x/{kind}" Target="{to}"/>' for id, (kind, to) in targets.items())
-    return f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{lines}</Relationships>'
+    return (
+        f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{lines}</Relationships>'
+    )
 
 
 _WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'

@@ -37,6 +37,7 @@ from ingest.record import (
 from ingest.types import Event, Observer
 from tests.conftest import ROOT
 from tests.declared import declare_entry_points
+from tests.scripted_model import SCHEMA, ScriptedModel
 
 KEY = "sk-very-secret-1234"
 MODEL = ModelInfo(model="local-ocr-rules", profile="local", protocol="chat", endpoint="local")
@@ -432,6 +433,33 @@ def test_show_and_status_say_what_is_missing(finished: Path, args: tuple[str, ..
     result = call(*args)
     assert result.exit_code == 2
     assert told in result.stderr
+
+
+def test_whole_path_from_files_to_records_and_nothing_is_paid_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All commands over one real run: plan, run, run again, status, show; one bad file does not stop the others."""
+    from ingest import engine
+
+    monkeypatch.setattr(engine, "_local_app", ScriptedModel)
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA), encoding="utf-8")
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "good.txt").write_text("TITLE: T1\nROW first 1.5\n", encoding="utf-8")
+    (inbox / "bad.pdf").write_bytes(b"%PDF-1.7 cut off")
+    options = ("inbox", "--schema", "schema.json", "--local", "-o", "out")
+    planned = json.loads(call("plan", *options, "--json").stdout)
+    assert (planned["totals"]["requests"], planned["documents"][0]["name"]) == (1, "bad.pdf")
+    assert not (tmp_path / "out" / "run.json").exists()
+    first = call("run", *options, "--json")
+    assert first.exit_code == 1, first.stderr
+    assert json.loads(first.stdout)["requests_sent"] == 1
+    assert json.loads((tmp_path / "out" / "good.txt.json").read_text(encoding="utf-8"))["data"]["title"] == "T1"
+    again = json.loads(call("run", *options, "--json").stdout)
+    assert (again["requests_sent"], again["totals"]["from_ledger"]) == (0, 1)
+    assert json.loads(call("plan", *options, "--json").stdout)["totals"]["requests"] == 0
+    assert "bad.pdf" in call("status", "out").stdout
+    assert "T1" in call("show", "out", "good.txt").stdout
 
 
 def test_recipes_are_listed_and_shown() -> None:

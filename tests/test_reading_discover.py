@@ -32,7 +32,9 @@ def test_a_folder_yields_its_files_sorted_with_relative_names(tmp_path: Path) ->
 
 def test_hidden_files_and_our_own_output_are_skipped(tmp_path: Path) -> None:
     """A second run must not ingest the records of the first."""
-    _fill(tmp_path, "a.pdf", ".DS_Store", ".git/config", "out/a.pdf.json", "older/.ingest/ledger.db", "older/a.pdf.json")
+    _fill(
+        tmp_path, "a.pdf", ".DS_Store", ".git/config", "out/a.pdf.json", "older/.ingest/ledger.db", "older/a.pdf.json"
+    )
     assert _names(tmp_path, output=tmp_path / "out") == ["a.pdf"]
     assert _names(tmp_path / ".DS_Store") == [".DS_Store"]
 
@@ -46,7 +48,9 @@ def test_records_written_beside_their_sources_are_skipped(tmp_path: Path) -> Non
 def test_two_files_that_share_a_name_are_told_apart_the_same_way_every_time(tmp_path: Path) -> None:
     """One record must never overwrite another, and a rerun must find its records again."""
     _fill(tmp_path, "one/scan.pdf", "two/scan.pdf", "three/SCAN.pdf")
-    paths = [tmp_path / folder / name for folder, name in (("one", "scan.pdf"), ("two", "scan.pdf"), ("three", "SCAN.pdf"))]
+    paths = [
+        tmp_path / folder / name for folder, name in (("one", "scan.pdf"), ("two", "scan.pdf"), ("three", "SCAN.pdf"))
+    ]
     names = _names(*paths)
     assert names[0] == "scan.pdf"
     assert len({name.casefold() for name in names}) == 3
@@ -58,7 +62,10 @@ def test_two_files_that_share_a_name_are_told_apart_the_same_way_every_time(tmp_
 def test_a_file_given_twice_comes_once(tmp_path: Path) -> None:
     """`docs docs/a.pdf` must not pay for a.pdf twice."""
     _fill(tmp_path, "docs/a.pdf", "docs/b.pdf")
-    assert _names(tmp_path / "docs", tmp_path / "docs" / "a.pdf", tmp_path / "docs" / "." / "b.pdf") == ["a.pdf", "b.pdf"]
+    assert _names(tmp_path / "docs", tmp_path / "docs" / "a.pdf", tmp_path / "docs" / "." / "b.pdf") == [
+        "a.pdf",
+        "b.pdf",
+    ]
 
 
 def test_names_are_safe_below_any_folder(tmp_path: Path) -> None:

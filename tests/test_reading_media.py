@@ -77,7 +77,9 @@ def test_kinds_of_text_are_told_apart_by_content_and_then_by_name(text: str, nam
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252", "shift_jis", "gb18030"])
 def test_text_in_any_encoding_is_text(encoding: str) -> None:
     """Exports from old programs are rarely UTF-8."""
-    text = "日本語の請求書 合計\n金額 100\n" if encoding in ("shift_jis", "gb18030") else "Größe: 12 €\n".replace("€", "")
+    text = (
+        "日本語の請求書 合計\n金額 100\n" if encoding in ("shift_jis", "gb18030") else "Größe: 12 €\n".replace("€", "")
+    )
     assert _sniff(text.encode(encoding), "x.txt") == "text/plain"
 
 
@@ -95,7 +97,10 @@ def test_a_cut_off_office_file_is_still_named() -> None:
 @pytest.mark.corpus
 def test_the_corpus_is_recognised(corpus: Path) -> None:
     """Real files of each folder carry the type that their folder promises."""
-    for folder, prefix in (("video", ("video/", "audio/", "text/", "application/json", "")), ("images", ("image/", "text/"))):
+    for folder, prefix in (
+        ("video", ("video/", "audio/", "text/", "application/json", "")),
+        ("images", ("image/", "text/")),
+    ):
         for path in sorted((corpus / folder).iterdir()):
             data = path.read_bytes()
             assert _sniff(data, path.name).startswith(prefix), path.name

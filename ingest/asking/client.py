@@ -47,9 +47,9 @@ _MAX_RESPONSE_BYTES = 64_000_000
 
 AsgiScope: TypeAlias = MutableMapping[str, Any]
 AsgiMessage: TypeAlias = MutableMapping[str, Any]
-AsgiApp: TypeAlias = Callable[
-    [AsgiScope, Callable[[], Awaitable[AsgiMessage]], Callable[[AsgiMessage], Awaitable[None]]], Awaitable[None]
-]
+Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
+Send: TypeAlias = Callable[[AsgiMessage], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 # Without this, Python prints stamina's warnings about each retry on stderr when the program logs nothing.
 logging.getLogger("stamina").addHandler(logging.NullHandler())

@@ -12,7 +12,7 @@ from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from ingest.asking import prompt, schema
-from ingest.asking.client import Attempt, Client
+from ingest.asking.client import AsgiApp, AsgiScope, Attempt, Client, Receive, Send
 from ingest.config import Config
 from ingest.engine.assembly import model_info, summarise
 from ingest.keeping.ledger import LEDGER_FOLDER, Ledger
@@ -163,8 +163,20 @@ class Session:
         )
 
 
-def _local_app() -> Any:
-    """The embedded engine, mounted in-process; imported only when asked for."""
+def _local_app() -> AsgiApp:
+    """The embedded engine, mounted in-process. It is imported when the first request comes: most reruns send none."""
+    making: asyncio.Future[AsgiApp] | None = None
+
+    async def app(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        nonlocal making
+        if making is None:
+            making = asyncio.ensure_future(asyncio.to_thread(_make_local_app))
+        await (await making)(scope, receive, send)
+
+    return app
+
+
+def _make_local_app() -> AsgiApp:
     from ingest.local.server import create_app
 
     return create_app()

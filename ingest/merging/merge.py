@@ -225,14 +225,20 @@ class _Merger:
             self.origins[pointer] = tuple(dict.fromkeys(claim.origin for claim in claims))
 
     def _note_conflict(self, choice: Choice, claims: Sequence[_Claim], shape: Shape, pointer: str) -> None:
-        sides = tuple(
-            ConflictSide(value=claims[side[0]].value, chunk=claims[side[0]].source.chunk_index) for side in choice.sides
-        )
+        shown = [_spokesman(side, claims, choice) for side in choice.sides]
+        sides = tuple(ConflictSide(value=claim.value, chunk=claim.source.chunk_index) for claim in shown)
         rule = shape.rule.name if shape.rule else _CHOOSE
         self.conflicts.append(Conflict(pointer=pointer, chosen=choice.value, rule=rule, sides=sides))
         self.side_origins.append(
             tuple(tuple(dict.fromkeys(claims[number].origin for number in side)) for side in choice.sides)
         )
+
+
+def _spokesman(side: Sequence[int], claims: Sequence[_Claim], choice: Choice) -> _Claim:
+    """The claim shown for a side: of the side that won the one whose value was taken, else the first."""
+    if side == choice.supporters:
+        return next(claims[number] for number in side if claims[number].value == choice.value)
+    return claims[side[0]]
 
 
 def _below(claims: Sequence[_Claim], step: str | int) -> list[_Claim]:

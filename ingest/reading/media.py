@@ -82,6 +82,7 @@ _TEXT_SUFFIXES = {
     ".eml": "message/rfc822",
 }
 
+_PDF_OBJECT = re.compile(rb"^\d+ \d+ obj\b", re.MULTILINE)
 _HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|table|div|p|title|meta|h[1-6])\b", re.IGNORECASE)
 _XML_ROOT = re.compile(r"^(?:\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[.*?\])?\s*>)*<([\w.:-]+)", re.DOTALL)
 _MAIL_FIELD = re.compile(
@@ -110,6 +111,8 @@ def sniff(head: bytes, name: str = "", container: io.BufferedIOBase | None = Non
         return _sniff_ftyp(head)
     if head.startswith(b"RIFF") and len(head) >= 12:
         return {b"WEBP": "image/webp", b"AVI ": "video/x-msvideo", b"WAVE": "audio/wav"}.get(head[8:12], "")
+    if _PDF_OBJECT.search(head[:4096]) and b"endobj" in head:
+        return "application/pdf"  # its header is gone, its body is not
     text = decode_head(head)
     if text is not None:
         return _sniff_text(text, name)

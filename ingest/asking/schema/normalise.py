@@ -39,7 +39,7 @@ _TYPE_WORDS = {
     "string": ("pattern", "format", "minLength", "maxLength", "contentEncoding", "contentMediaType"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }  # fmt: skip
-_ANYTHING = Leaf((Core(("string", "number", "boolean")),), nullable=True)
+_ANYTHING = Leaf((Core(("number", "boolean", "string")),), nullable=True)
 _NOTHING = Leaf(())
 
 

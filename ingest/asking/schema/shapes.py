@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from ingest.types import Json
 
-SCALARS = ("string", "number", "integer", "boolean")
+# The order in which types are written: the particular before text, which takes anything.
+SCALARS = ("number", "integer", "boolean", "string")
 
 
 @dataclass(frozen=True, slots=True)

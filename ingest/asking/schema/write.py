@@ -121,8 +121,8 @@ class _Writer:
                 continue
             may_miss = not field.required or admits_null(field.shape, self._table)
             # An object can be given with nothing in it; a leaf or a choice needs null to say nothing.
-            says_nothing = not isinstance(resolve(field.shape, self._table), Leaf | Choice)
-            properties[field.wire_name] = self._write(field.shape, place.below, may_miss or not says_nothing)
+            can_be_empty = not isinstance(resolve(field.shape, self._table), Leaf | Choice)
+            properties[field.wire_name] = self._write(field.shape, place.below, may_miss or not can_be_empty)
         if shape.entries is not None:
             properties[shape.entries_name] = self._map(shape.entries, False)
         return _described(shape.description, _closed(properties, null))

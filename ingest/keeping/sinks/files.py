@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any, Self
+
+from pydantic_core import to_json
 
 from ingest.errors import OutputError
 from ingest.record import Record, RunSummary
@@ -72,9 +73,10 @@ class FilesSink:
 
     def write(self, record: Record[Any]) -> None:
         """Write one record."""
-        write_whole(record_path(self._folder, record.document.name), record.to_json() + "\n")
+        value = record.to_dict()
+        write_whole(record_path(self._folder, record.document.name), to_json(value, indent=2).decode() + "\n")
         try:
-            self._lines.write(record.to_json(indent=None) + "\n")
+            self._lines.write(to_json(value).decode() + "\n")
         except OSError as error:
             raise OutputError(f"cannot write {self._folder / _LINES_FILE}: {error.strerror}") from error
 
@@ -87,8 +89,7 @@ class FilesSink:
             Path(self._lines.name).replace(self._folder / _LINES_FILE)
         except OSError as error:
             raise OutputError(f"cannot write {self._folder / _LINES_FILE}: {error.strerror}") from error
-        content = json.dumps(summary.model_dump(mode="json"), ensure_ascii=False, indent=2)
-        write_whole(self._folder / _RUN_FILE, content + "\n")
+        write_whole(self._folder / _RUN_FILE, summary.model_dump_json(indent=2) + "\n")
 
 
 def _umask() -> int:

@@ -1,8 +1,8 @@
 """Records compared with known answers: how every accuracy figure of this project is made.
 
 `evaluate` pairs predictions with truths and scores them leaf by leaf; `render` shows the result to people, its
-`to_dict` to programs. The modules: `documents` finds and pairs files, `judging` compares two values, `alignment` pairs rows,
-`comparing` walks one document, `scores` adds up, `table` draws.
+`to_dict` to programs. The modules: `documents` finds and pairs files, `judging` compares two values, `alignment` pairs
+rows, `comparing` walks one document, `scores` adds up, `table` draws.
 """
 
 from ingest.showing.evaluation.comparing import compare

@@ -75,8 +75,9 @@ def match_names(predictions: Sequence[Known], truths: Sequence[Known]) -> Matchi
     """Which truth belongs to which prediction.
 
     Tried in this order, and only where there is exactly one candidate on either side: the full relative name
-    (`sub/a.pdf`), the name without its last extension (`sub/a`), then the same two without folders. Raises ConfigError
-    when a name is there twice.
+    (`sub/a.pdf`), the name without its last extension (`sub/a`), then the same two without folders where one side's
+    folder ends with the other's, as when the truths lie deeper or less deep. Raises ConfigError when a name is there
+    twice.
     """
     told, foretold = _by_name(truths), _by_name(predictions)
     pairs: list[tuple[Known, Known]] = []
@@ -112,8 +113,13 @@ def _unique(
     return [
         (names[0], answers[key][0])
         for key, names in claims.items()
-        if len(names) == 1 and len(answers.get(key, ())) == 1
+        if len(names) == 1 and len(answers.get(key, ())) == 1 and _agree_on_folder(names[0], answers[key][0])
     ]
+
+
+def _agree_on_folder(name: str, other: str) -> bool:
+    folders = [f"/{each}".rpartition("/")[0] for each in (name, other)]
+    return folders[0].endswith(folders[1]) or folders[1].endswith(folders[0])
 
 
 def _by_key(names: Iterable[str], without_folders: bool, without_extension: bool) -> dict[str, list[str]]:
