@@ -1,8 +1,8 @@
 """Every accuracy figure of the project, in one table.
 
-`python bench/accuracy.py` draws fresh invoices and receipts with known answers, runs `ingest run --local` on them and on
-the corpus of real documents, compares the records with the truth by `ingest eval`, and prints each figure with its goal.
-It exits with 1 when a figure falls short. `bench/README.md` says what each figure means.
+`python bench/accuracy.py` draws fresh invoices and receipts with known answers, runs `ingest run --local` on them and
+on the corpus of real documents, compares the records with the truth by `ingest eval`, and prints each figure with its
+goal. It exits with 1 when a figure falls short. `bench/README.md` says what each figure means.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -207,6 +208,8 @@ def measure(collection: Collection, folder: Path, options: argparse.Namespace) -
         return []
     paths, truth = prepared
     out = folder / f"out-{collection.name.replace(' ', '-')}"
+    # Answers kept by an earlier run would be scored instead of today's.
+    shutil.rmtree(out, ignore_errors=True)
     started = time.monotonic()
     run_pipeline(paths, collection.recipe, out, options.jobs)
     scores = evaluate(out, truth, collection.options)
@@ -214,9 +217,8 @@ def measure(collection: Collection, folder: Path, options: argparse.Namespace) -
     print(f"{collection.name}: {scores['documents_scored']} documents in {seconds:.0f} s", file=sys.stderr)
     if options.verbose:
         for difference in scores["differences"]:
-            print(
-                "  {document} {pointer}: {verdict}: {expected!r} != {predicted!r}".format(**difference), file=sys.stderr
-            )
+            line = "  {document} {pointer}: {verdict}: {expected!r} != {predicted!r}".format(**difference)
+            print(line, file=sys.stderr)
     return [(figure, figure.measure(scores["fields"])) for figure in collection.figures]
 
 

@@ -272,7 +272,10 @@ def _import_object(spec: str) -> object:
         found: object = importlib.import_module(module_name)
     except Exception as error:  # the module is the user's own code: whatever it raises is theirs to fix
         missing = isinstance(error, ModuleNotFoundError) and error.name in (module_name, module_name.partition(".")[0])
-        told = f"no module {module_name}, looked in {here} too" if missing else f"{type(error).__name__}: {error}"
+        named = f"; write {module_name.removesuffix('.py')}:{attribute}" if module_name.endswith(".py") else ""
+        told = (
+            f"no module {module_name}, looked in {here} too{named}" if missing else f"{type(error).__name__}: {error}"
+        )
         raise ConfigError(f"schema {spec!r} cannot be imported: {told}") from error
     finally:
         sys.path.remove(here)

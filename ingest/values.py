@@ -125,6 +125,7 @@ _MONEY_EDGE: Final = re.compile(
 )
 _NUMBER_CORE: Final = re.compile(r"[.,]?\d[\d.,' ]*")
 _MINUSES: Final = str.maketrans("−–—‐‑’‘`´", "-----''''")
+_RAISED: Final = dict.fromkeys(map(ord, "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 _SPACES: Final = re.compile(r"\s+")
 _TOKEN: Final = re.compile(r"[^\W_]+")
 _CJK: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -193,6 +194,8 @@ def read_number(text: str) -> tuple[Decimal, ...]:
 @lru_cache(maxsize=65_536)
 def read_amount(text: str) -> Amount:
     """As `read_number`, and whether a percent sign stands by it."""
+    # A raised figure refers to a footnote; normalising would append it to the number.
+    text = text.translate(_RAISED)
     if len(text) > _MAX_VALUE_CHARS or not any(c.isdigit() for c in text):
         return _NO_AMOUNT
     core = _SPACES.sub(" ", unicodedata.normalize("NFKC", text).translate(_MINUSES).casefold()).strip()

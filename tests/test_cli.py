@@ -439,9 +439,7 @@ def test_whole_path_from_files_to_records_and_nothing_is_paid_twice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """All commands over one real run: plan, run, run again, status, show; one bad file does not stop the others."""
-    from ingest import engine
-
-    monkeypatch.setattr(engine, "_local_app", ScriptedModel)
+    monkeypatch.setattr("ingest.local.server.create_app", ScriptedModel)
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA), encoding="utf-8")
     inbox = tmp_path / "inbox"
     inbox.mkdir()
@@ -511,7 +509,7 @@ def test_log_is_structured_and_masks_secrets(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("args", [["--help"], ["recipes", "show", "papers", "--json"]])
 def test_a_reader_that_goes_away_is_no_error(args: list[str]) -> None:
     """`ingest … | head -1` ends quietly."""
-    command = [sys.executable, "-m", "ingest.cli", *args]
+    command = [sys.executable, "-m", "ingest", *args]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -177,6 +177,7 @@ def test_class_is_imported_from_the_current_directory(tmp_path: Path, monkeypatc
         ("missing.json", "give the path of a JSON Schema file, or package.module:Class"),
         ("no_such_module_here:Bill", "no module no_such_module_here"),
         ("tests.test_recipes_loading:Bil", "did you mean Bill?"),
+        ("no_such_file.py:Bill", "write no_such_file:Bill"),
         ("json:dumps", "is not a class"),
         ("builtins:int", "a record's data is an object"),
     ],

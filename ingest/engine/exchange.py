@@ -76,7 +76,7 @@ async def _answer(session: Session, document: Document, chunk: Chunk, hint: str 
     async with session.lock(key):
         reply = session.ledger.answer(key)
         if reply is not None:
-            return _bill(session, chunk, key, reply, from_ledger=True)
+            return _bill(session, document, chunk, key, reply, from_ledger=True)
         async with session.in_flight:
             loaded = await session.workers.load(document, chunk.parts, session.rendering)
             lost = ChunkResult()
@@ -88,7 +88,7 @@ async def _answer(session: Session, document: Document, chunk: Chunk, hint: str 
             if reply is None:
                 reply = await _ask(session, document, chunk, loaded, key, hint)
                 session.ledger.store_answer(key, reply)
-    answer = _bill(session, chunk, key, reply, from_ledger=is_known)
+    answer = _bill(session, document, chunk, key, reply, from_ledger=is_known)
     return replace(answer, result=lost + answer.result)
 
 
@@ -108,10 +108,10 @@ async def _ask(
                 raise
 
 
-def _bill(session: Session, chunk: Chunk, key: str, reply: Reply, *, from_ledger: bool) -> _Answer:
+def _bill(session: Session, document: Document, chunk: Chunk, key: str, reply: Reply, *, from_ledger: bool) -> _Answer:
     usage = reply.usage
     cost = cost_usd(session.config.profile, usage.input_tokens, usage.output_tokens)
-    session.tell(Event("request_finished", from_ledger=from_ledger))
+    session.tell(Event("request_finished", document.source.name, from_ledger=from_ledger))
     return _Answer(chunk, reply, ChunkResult(expenses=(Expense(key, usage, cost, from_ledger),), keys=(key,)))
 
 

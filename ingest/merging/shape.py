@@ -18,6 +18,8 @@ name of a strategy, or an object with the schema's own keywords: `{"x-merge": "b
 
 _RULE: Final = "\0rule"
 _JOINED: Final = "\0joined"
+# A node of these alone only points to another one.
+_SIGNPOSTS: Final = {"$ref", "title", "description"}
 _ALL: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 
 
@@ -103,7 +105,7 @@ class Shape:
     @property
     def identity(self) -> tuple[int, ...]:
         """The same for places described by the same schema nodes, as where a schema refers to itself."""
-        return tuple(id(node) for node in self._nodes if _JOINED not in node)
+        return tuple(id(node) for node in self._nodes if not node.keys() <= _SIGNPOSTS and _JOINED not in node)
 
     def has_child(self, key: str) -> bool:
         """Whether the schema names property `key` here."""

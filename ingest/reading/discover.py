@@ -23,6 +23,8 @@ _MAX_STEP_BYTES = 180
 _MAX_NAME_BYTES = 900
 _STATE_FOLDER = ".ingest"
 _OUTPUT_FILES = frozenset({"records.jsonl", "run.json"})
+# The known answers that `ingest eval` reads may stand beside the documents; they are no documents.
+_TRUTH_SUFFIXES = (".truth.json", ".gold.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ class Found:
 def discover(paths: Iterable[str | os.PathLike[str]], output: Path | None = None) -> Iterator[Found]:
     """The files that `paths` name: files, folders with all below them, and glob patterns; lazily, in a stable order.
 
-    Within a folder files come sorted. Hidden files and folders are skipped unless named themselves, and so is
-    `output`, and any folder that an earlier run wrote to. No file comes twice. Two files that would share a record's name are
+    Within a folder files come sorted. Hidden files and folders, and known answers (`NAME.truth.json`), are skipped
+    unless named themselves, and so is `output`, and any folder that an earlier run wrote to. No file comes twice. Two files that would share a record's name are
     told apart by a suffix made from the path of the later one. A folder that may not be read is found as if it were a
     file, so that it fails by itself.
 
@@ -215,7 +217,9 @@ def _walk(folder: Path, root: Path, output: Path | None) -> Iterator[tuple[Path,
         folders = [entry for entry in visible if _is_source_folder(entry)]
         for entry in visible:
             path = Path(entry.path)
-            if _may_hold_bytes(entry) and not _is_record(path, names, output):
+            if path.name.endswith(_TRUTH_SUFFIXES) or _is_record(path, names, output):
+                continue
+            if _may_hold_bytes(entry):
                 yield path, path.relative_to(root)
         pending.extend(Path(entry.path) for entry in reversed(folders) if not entry.is_symlink())
         linked.extend(Path(entry.path) for entry in folders if entry.is_symlink())

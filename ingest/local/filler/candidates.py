@@ -43,18 +43,15 @@ class Candidate:
 def candidates_for(concept: str, kind: str, view: View) -> list[Candidate]:
     """Candidates for a concept of the vocabulary from all its labels, best first, earlier first among equals."""
     found: list[Candidate] = []
-    for row in view.rows:
-        for hit in view.hits[row.index]:
-            for meaning in hit.meanings:
-                if meaning.concept == concept:
-                    found.extend(_around(row, hit, kind, view, meaning.is_weak))
+    for row, hit, is_weak in view.hits_by_concept.get(concept, ()):
+        found.extend(_around(row, hit, kind, view, is_weak))
     return sorted(found, key=lambda candidate: -candidate.score)
 
 
 def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterator[Candidate]:
     """The values a label may belong to: in its own segment, to its right, below it."""
     segment = row.segments[hit.segment]
-    base = 1.0 + _BONUS_PER_LETTER * min(len(hit.label), 20) - (_LOSS_WEAK if is_weak else 0.0)
+    base = 1.0 - _LOSS_WEAK if is_weak else 1.0 + _BONUS_PER_LETTER * min(len(hit.label), 20)
     base -= _LOSS_REPEATED if row.is_repeated else 0.0
     if hit.start > 0 and not _starts_label(segment, hit):
         base -= _LOSS_INSIDE
@@ -71,7 +68,8 @@ def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterato
                 return
     right = _right_of(row, hit, kind, view)
     if right:
-        yield Candidate(right, base - _LOSS_RIGHT - (1 - right.fit) * 0.5, row, label, row.index, "right", is_weak)
+        loss = _LOSS_RIGHT + (_LOSS_INSIDE if inline and kind != "amount" else 0.0)
+        yield Candidate(right, base - loss - (1 - right.fit) * 0.5, row, label, row.index, "right", is_weak)
         return
     if inline and sum(c.isalpha() for c in inline) > 12:
         return
@@ -92,7 +90,9 @@ def _rest_of_segment(row: Row, hit: Hit, view: View) -> str:
     segment = row.segments[hit.segment]
     end = len(segment.tokens)
     for other in view.hits[row.index]:
-        if other.segment == hit.segment and other.start >= hit.end and (other.has_colon or not other.is_weak):
+        if other.segment != hit.segment or other.start < hit.end or (other.end == end and not other.has_colon):
+            continue
+        if other.has_colon or not other.is_weak:
             end = other.start
             break
     rest = " ".join(token.text for token in segment.tokens[hit.end : end]).strip()

@@ -6,7 +6,7 @@ import re
 
 from ingest.local.filler.text import share_of_digits
 
-_IBAN = re.compile(r"\b([A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?)\b")
+_IBAN = re.compile(r"\b([A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){2,8}(?: ?[A-Z0-9]{1,4})?)\b")
 _BIC = re.compile(r"\b[A-Z]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?\b")
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,24}){1,4}")
 _URL = re.compile(r"(?:https?://|www\.)[^\s,;)]{3,200}|\b[a-z0-9-]{2,40}\.(?:com|de|fr|es|org|net|io|eu|co\.uk|nl|it)\b(?:/\S*)?", re.IGNORECASE)
@@ -23,25 +23,26 @@ _VAT = re.compile(
 
 
 def find_iban(text: str, labelled: bool = False) -> str | None:
-    """The first IBAN; without a label its check digits (ISO 7064) must hold."""
+    """The first IBAN, without spaces; unless a label says so, its check digits (ISO 7064) must hold."""
     for match in _IBAN.finditer(text[:4000]):
         compact = match[1].replace(" ", "")
         for length in range(len(compact), 14, -1):
             if _check_digits_hold(compact[:length]):
-                return _cut(match[1], length)
+                return compact[:length]
         if labelled and 15 <= len(compact) <= 34:
-            return match[1].strip()
+            return _cut_to_country(compact)
     return None
 
 
-def _cut(printed: str, length: int) -> str:
-    """The beginning of a printed code that holds this many characters other than spaces."""
-    end, count = 0, 0
-    for end, character in enumerate(printed, 1):
-        count += character != " "
-        if count == length:
-            break
-    return printed[:end]
+# Lengths of IBANs by country (SWIFT IBAN registry); others are taken as long as they are printed.
+_IBAN_LENGTHS = {
+    "AT": 20, "BE": 16, "CH": 21, "DE": 22, "DK": 18, "ES": 24, "FI": 18, "FR": 27, "GB": 22, "IE": 22, "IT": 27, "LU": 20, "NL": 18,
+    "NO": 15, "PL": 28, "PT": 25, "SE": 24,
+}  # fmt: skip
+
+
+def _cut_to_country(compact: str) -> str:
+    return compact[: _IBAN_LENGTHS.get(compact[:2], 34)]
 
 
 def _check_digits_hold(iban: str) -> bool:
@@ -79,9 +80,12 @@ def find_vat_id(text: str) -> str | None:
     return match[0] if match else None
 
 
+_TAX_PREFIX = re.compile(r"^(?:EIN|NIF|CIF|TIN|UID|ID|No|Nr|VAT|GST|REG|BTW|TVA|IVA)\b[\s.:#]*(?:No|Nr|ID)?[\s.:#]*", re.IGNORECASE)
+
+
 def find_tax_id(text: str) -> str | None:
     """A tax or registration number at the beginning of a text that follows its label."""
-    text = text[:200].strip(" :#.-()[]")
+    text = _TAX_PREFIX.sub("", text[:200].strip(" :#.-()[]"))
     vat = _VAT.match(text)
     if vat:
         return vat[0]
@@ -103,7 +107,9 @@ def find_tax_id(text: str) -> str | None:
 
 def find_id(text: str) -> str | None:
     """The document or customer number at the beginning of a text: one word with a digit, or short groups of them."""
-    words = text[:300].strip().lstrip(":#.-–= ").split()
+    words = text[:300].strip().lstrip(":.-–= ").split()
+    if words and words[0].startswith("(") and words[0].endswith(")"):
+        return None
     pieces: list[str] = []
     for word in words[:5]:
         stripped = word.strip(":,;()[]")

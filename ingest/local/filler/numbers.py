@@ -122,7 +122,7 @@ def decimal_mark(texts: Iterable[str]) -> str:
     return "," if counts[","] > counts["."] else "."
 
 
-_MONEY_WORD = re.compile(rf"(?<![A-Za-z])(?P<unit>{_UNIT_OF_MONEY})(?![A-Za-z])")
+_MONEY_WORD = re.compile(rf"(?<![A-Za-z])(?<![A-Za-z]\d)(?P<unit>{_UNIT_OF_MONEY})(?![A-Za-z])")
 _NEAR_NUMBER = re.compile(r"^\s?[-(]?\d|^\s*\)|^$")
 _DOLLAR_HINTS = (
     ("CAD", re.compile(r"\b(?:Canada|Ontario|Québec|Quebec|British Columbia|Alberta|GST/HST)\b")),

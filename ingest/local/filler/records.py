@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest.local.filler import prose_records
@@ -12,7 +13,7 @@ from ingest.local.filler.found import Found
 from ingest.local.filler.numbers import find_numbers
 from ingest.local.filler.receipts import read_positions
 from ingest.local.filler.schema import Node
-from ingest.local.filler.table_rows import Record, Table, key_of
+from ingest.local.filler.table_rows import Record, Table, key_of, sums_up_taxes
 from ingest.local.filler.taxes import read_tax_lines
 from ingest.local.filler.text import name_words, squash
 from ingest.local.filler.values import read
@@ -47,10 +48,12 @@ def find_records(
     words = name_words(path[-1]) if path else []
     concepts = {field.concept for field in fields.values() if field.concept}
     is_tax = bool(_TAX_ARRAYS & set(words)) or ("tax_rate" in concepts and not concepts & {"description", "quantity", "unit_price"})
+    if is_tax:
+        fields = {name: _as_tax_field(field) for name, field in fields.items()}
     special = prose_records.find(path, node, fields, facts)
     if special is not None:
         return special
-    table = _best_table(facts.tables, fields, is_tax)
+    table = _best_table(facts.tables, fields, is_tax, facts.view)
     if table:
         records = [_from_table(record, table, fields, facts.view) for record in table.records]
         records = [record for record in records if record]
@@ -63,30 +66,48 @@ def find_records(
     return []
 
 
-def _best_table(tables: Sequence[Table], fields: Mapping[str, Field], is_tax: bool) -> Table | None:
+_IN_TAX_ARRAY = {"unit_price": "tax_rate", "amount": "tax_amount"}
+
+
+def _as_tax_field(field: Field) -> Field:
+    """The field with the meaning its name has among taxes: `rate` is a tax rate, `amount` the tax."""
+    concept = _IN_TAX_ARRAY.get(field.concept or "", field.concept)
+    kind = "percent" if concept == "tax_rate" else field.kind
+    return replace(field, concept=concept, kind=kind)
+
+
+def _best_table(tables: Sequence[Table], fields: Mapping[str, Field], is_tax: bool, view: View) -> Table | None:
     """The table whose columns give most of the wanted properties; tax summaries only for tax arrays."""
     best: tuple[float, Table] | None = None
     for table in tables:
         if not table.records:
             continue
         concepts = table.heading.concepts
-        if is_tax != is_tax_summary(concepts, table):
+        if is_tax != sums_up_taxes(concepts):
             continue
         keys = {name: _column_key(field, table) for name, field in fields.items()}
         matched = sum(key is not None for key in keys.values())
         if matched < min(2, len(fields)):
             continue
-        score = matched + 0.01 * len(table.records)
+        score = matched + 0.01 * len(table.records) + (2.0 * _tax_agreement(table, view) if is_tax else 0.0)
         if best is None or score > best[0]:
             best = (score, table)
     return best[1] if best else None
 
 
-def is_tax_summary(concepts: frozenset[str], table: Table) -> bool:
-    """Whether a table sums up taxes by rate rather than listing goods."""
-    if concepts & {"quantity", "unit_price", "item_number"}:
-        return False
-    return "tax_rate" in concepts and bool(concepts & {"tax_amount", "tax_basis"}) or {"tax_amount", "tax_basis"} <= concepts
+def _tax_agreement(table: Table, view: View) -> float:
+    """Share of the records whose tax is the rate of the basis."""
+    agreeing = 0
+    for record in table.records:
+        rate, basis, tax = (_number(record, key, view) for key in ("tax_rate", "tax_basis", "tax_amount"))
+        agreeing += rate is not None and basis is not None and tax is not None and abs(basis * rate / 100 - tax) < 0.03
+    return agreeing / max(len(table.records), 1)
+
+
+def _number(record: Record, key: str, view: View) -> float | None:
+    numbers = find_numbers(record.text(key), view.decimal)
+    percents = [number for number in numbers if number.is_percent]
+    return (percents or numbers)[0].value if numbers else None
 
 
 def _column_key(field: Field, table: Table) -> str | None:
@@ -122,6 +143,8 @@ def _cell_value(field: Field, key: str, record: Record, view: View) -> str | flo
     if field.kind in _NUMERIC_KINDS:
         for cell in record.cells[key]:
             numbers = find_numbers(cell.text, view.decimal)
+            if field.kind == "percent":
+                numbers = [number for number in numbers if number.is_percent] or numbers
             if numbers:
                 money = [number for number in numbers if number.is_money]
                 return (money[-1] if money and field.kind == "amount" else numbers[0]).value

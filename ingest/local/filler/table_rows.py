@@ -16,11 +16,13 @@ ANCHORS = ("amount", "unit_price", "quantity", "tax_amount", "tax_basis")
 _NUMERIC = frozenset({*ANCHORS, "tax_rate", "discount"})
 _TOTALS = frozenset({"net_total", "tax_total", "gross_total", "amount_due", "prepaid", "paid", "change", "rounding"})
 _SIDE_AMOUNTS = frozenset({"discount_total", "charge_total"})
-_CARRIED = (
-    "ubertrag", "carriedforward", "broughtforward", "carryforward", "carryover", "areporter", "report", "sumaysigue", "suma anterior",
-    "transport", "zwischensumme", "subtotal", "soustotal", "overdracht", "transporteren", "riporto", "sumaanterior", "continued", "fortsetzung",
-    "suite", "continua", "sigue", "carried", "pagetotal", "seitensumme", "totalpage", "anreporter", "pagesubtotal", "vervolg",
+# Words of lines that carry a sum over a page break: anywhere in the line, or at its beginning.
+_CARRIED_INSIDE = (
+    "ubertrag", "carriedforward", "broughtforward", "carryforward", "carryover", "carriedover", "areporter", "sumaysigue", "sumaanterior",
+    "overdracht", "transporteren", "anreporter", "reportpage", "reportdelapage", "continuedon", "seitensumme", "totalpage", "pagetotal",
+    "pagesubtotal", "ariportare", "riporto", "sumaysiguen", "transportvonseite", "sigueenpagina", "continuedfrom",
 )  # fmt: skip
+_CARRIED_FIRST = ("report", "continued", "fortsetzung", "suite", "continua", "sigue", "vervolg", "zwischensumme", "subtotal", "soustotal", "subtotaal", "transport")
 _CONTINUED_GAP = 0.7
 _MAX_SILENT_ROWS = 14
 
@@ -81,6 +83,15 @@ def _continues(table: Table, heading: Heading, view: View) -> bool:
     )
 
 
+def sums_up_taxes(concepts: frozenset[str]) -> bool:
+    """Whether columns sum up taxes by rate rather than list goods."""
+    if concepts & {"quantity", "unit_price"}:
+        return False
+    if {"tax_amount", "tax_basis"} <= concepts:
+        return True
+    return "tax_rate" in concepts and bool(concepts & {"tax_amount", "tax_basis"}) and "description" not in concepts
+
+
 def key_of(column: Column) -> str:
     """The name a column's cells go by in a record."""
     return column.concept or f"#{column.index}"
@@ -94,6 +105,7 @@ class _Body:
         self.heading = heading
         self.table = table
         self.columns = heading.columns
+        self.is_tax_summary = sums_up_taxes(heading.concepts)
         self.pending: list[tuple[Row, dict[str, str]]] = []
         self.current: Record | None = None
         self.silent = 0
@@ -111,7 +123,7 @@ class _Body:
                 continue
             cells = self._cells(row)
             anchors = self._anchors(cells)
-            if self._is_end(row, cells, anchors):
+            if self._is_end(row, cells, anchors) or self._stands_apart(row, cells, anchors):
                 break
             if anchors and self._is_side_amount(row, anchors):
                 continue
@@ -135,12 +147,16 @@ class _Body:
     def _is_carried(self, row: Row) -> bool:
         """Whether a line carries a sum from one page to the next or says the table goes on."""
         first = squash(row.segments[0].text)
-        return any(first.startswith(squash(word)) for word in _CARRIED) and len(first) < 48
+        if len(row.segments) > 3 or len(first) > 60:
+            return False
+        return any(word in first for word in _CARRIED_INSIDE) or any(first.startswith(word) for word in _CARRIED_FIRST)
 
     def _is_end(self, row: Row, cells: dict[str, str], anchors: Sequence[str]) -> bool:
         """Whether a line is the table's total."""
         for hit in self.view.hits[row.index]:
             names = {meaning.concept for meaning in hit.meanings}
+            if self.is_tax_summary:
+                names -= {"tax_total"}
             if not names & _TOTALS or hit.start > 1:
                 continue
             if hit.segment == 0 or not self._under_text(row.segments[hit.segment]):
@@ -149,6 +165,16 @@ class _Body:
                 if covers and not has_item and (anchors or hit.has_colon or find_numbers(row.text, self.view.decimal)):
                     return not ("position" in cells and "unit_price" in anchors)
         return False
+
+    def _stands_apart(self, row: Row, cells: dict[str, str], anchors: Sequence[str]) -> bool:
+        """Whether a line with nothing but an amount stands apart from the records, as a sum of unknown name does."""
+        if list(anchors) != ["amount"] or not self.table.records or not self.heading.concepts & {"unit_price", "quantity"}:
+            return False
+        if "position" in cells or "item_number" in cells or row.gap < _CONTINUED_GAP:
+            return False
+        usual = sum("unit_price" in record.cells or "quantity" in record.cells for record in self.table.records)
+        words = [s for s in row.segments if any(c.isalpha() for c in s.text)]
+        return usual * 2 > len(self.table.records) and bool(words) and not self._under_text(words[0])
 
     def _under_text(self, segment: Segment) -> bool:
         """Whether a segment stands in the description's column."""
@@ -233,6 +259,8 @@ class _Body:
         """The words of a line by column."""
         cells: dict[str, str] = {}
         for segment in row.segments:
+            if segment.x0 >= self.heading.right - row.page.char_width:
+                break
             for column, text in self._assign(segment, row):
                 key = key_of(column)
                 cells[key] = f"{cells[key]} {text}" if key in cells else text

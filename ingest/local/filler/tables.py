@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingest.local.filler import vocabulary
 from ingest.local.filler.labels import longest_matches
@@ -18,7 +18,7 @@ _HEADING_GAP = 0.9
 # Order in which concepts claim columns where a heading fits several; the most telling first.
 _CLAIM_ORDER = (
     "unit_price", "tax_rate", "tax_amount", "discount", "description", "position", "item_number", "unit", "line_date", "amount",
-    "tax_basis", "quantity",
+    "quantity", "tax_basis",
 )  # fmt: skip
 # Concepts that stand right of their rivals: the last fitting column is theirs.
 _RIGHTMOST = frozenset({"amount"})
@@ -38,11 +38,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """The heading rows of a table, as indexes into the view's rows (`last` included), and its columns."""
+    """The heading rows of a table, as indexes into the view's rows (`last` included), and its columns.
+
+    `right` is where something else begins on the same lines, such as a block of totals beside the table.
+    """
 
     first: int
     last: int
     columns: tuple[Column, ...]
+    right: float = float("inf")
 
     @property
     def concepts(self) -> frozenset[str]:
@@ -67,14 +71,19 @@ def find_headings(view: View, own_labels: frozenset[str] = frozenset()) -> list[
     known = vocabulary.columns()
     labels = {**known.by_label, **{label: () for label in own_labels if label not in known.by_label}}
     longest = max(known.longest, *(len(label) for label in own_labels)) if own_labels else known.longest
-    pieces = [_pieces(row, labels, longest) for row in view.rows]
+    pieces = []
+    rights: list[float] = []
+    for row in view.rows:
+        left_part, right = _before_amounts(row, view, _pieces(row, labels, longest))
+        pieces.append(left_part)
+        rights.append(right)
     headings: list[Heading] = []
     index = 0
     while index < len(view.rows):
-        if _known_count(pieces[index]) >= 1 and _looks_like_heading(view.rows[index], pieces[index]):
+        if _known_count(pieces[index]) >= 1 and _looks_like_heading(pieces[index]):
             heading = _heading_at(view, index, pieces, labels)
             if heading:
-                headings.append(heading)
+                headings.append(replace(heading, right=min(rights[heading.first : heading.last + 1])))
                 index = heading.last
         index += 1
     return headings
@@ -104,10 +113,22 @@ def _known_count(pieces: Sequence[_Piece]) -> int:
     return sum(piece.is_known for piece in pieces)
 
 
-def _looks_like_heading(row: Row, pieces: Sequence[_Piece]) -> bool:
+def _before_amounts(row: Row, view: View, pieces: list[_Piece]) -> tuple[list[_Piece], float]:
+    """The pieces left of an amount with its label, as totals may stand beside a heading; and where those begin."""
+    for number, piece in enumerate(pieces):
+        if sum(character.isdigit() for character in piece.segment.text) > 2:
+            labelled = any(h.start == 0 and row.segments[h.segment].x0 == pieces[number - 1].segment.x0 for h in view.hits[row.index])
+            if number >= 4 and labelled:
+                return pieces[: number - 1], pieces[number - 1].segment.x0
+            return pieces, float("inf")
+    return pieces, float("inf")
+
+
+def _looks_like_heading(pieces: Sequence[_Piece]) -> bool:
     """Whether a row may be part of a heading: short words, hardly a digit, no sentence."""
-    digits = sum(character.isdigit() for character in row.text)
-    return digits <= 2 and all(len(piece.segment.tokens) <= 6 for piece in pieces) and not row.text.rstrip().endswith(":")
+    text = " ".join(piece.segment.text for piece in pieces)
+    digits = sum(character.isdigit() for character in text)
+    return digits <= 2 and all(len(piece.segment.tokens) <= 6 for piece in pieces) and not text.rstrip().endswith(":")
 
 
 def _heading_at(
@@ -120,7 +141,7 @@ def _heading_at(
         row = view.rows[last]
         if last > start and (row.gap > _HEADING_GAP or row.page is not view.rows[start].page):
             break
-        if not _looks_like_heading(row, pieces[last]) or (last > start and not _known_or_short(pieces[last])):
+        if not _looks_like_heading(pieces[last]) or (last > start and not _known_or_short(pieces[last])):
             break
         band.extend(pieces[last])
         columns = _columns(band, labels, row.page.char_width)
@@ -190,21 +211,48 @@ def _meanings(heading: str, lines: Sequence[str], labels: dict[str, tuple[Meanin
 
 def _claim(columns: Sequence[Column]) -> tuple[Column, ...]:
     """Each column given one concept, each concept one column: firm meanings before weak ones."""
-    chosen: dict[int, str] = {}
+    meant = {meaning.concept for column in columns for meaning in column.meanings if not meaning.is_weak}
+    sole = {column.meanings[0].concept for column in columns if len({m.concept for m in column.meanings}) == 1}
+    is_tax = len(columns) <= 6 and "tax_basis" in meant and not sole & {"quantity", "unit_price", "item_number", "position"}
+    chosen = _claim_taxes(columns) if is_tax else {}
     for weak in (False, True):
         for concept in _CLAIM_ORDER:
-            if concept in chosen.values():
-                continue
-            fitting = [
-                column.index
-                for column in columns
-                if column.index not in chosen and any(m.concept == concept and m.is_weak == weak for m in column.meanings)
-            ]
-            sole = [i for i in fitting if len({m.concept for m in columns[i].meanings}) == 1]
-            pool = fitting if concept in _RIGHTMOST else sole or fitting
-            if pool:
-                chosen[max(pool) if concept in _RIGHTMOST else pool[0]] = concept
+            if concept not in chosen.values():
+                index = _claimant(columns, concept, weak, chosen)
+                if index is not None:
+                    chosen[index] = concept
     return tuple(
         Column(column.index, column.heading, column.x0, column.x1, chosen.get(column.index), column.meanings)
         for column in columns
     )
+
+
+def _claimant(columns: Sequence[Column], concept: str, weak: bool, chosen: dict[int, str]) -> int | None:
+    """The free column that fits a concept best: one that can mean nothing else, the last for concepts that stand right."""
+    fitting = [
+        column.index
+        for column in columns
+        if column.index not in chosen and any(m.concept == concept and m.is_weak == weak for m in column.meanings)
+    ]
+    if concept in _RIGHTMOST:
+        return max(fitting, default=None)
+    sole = [index for index in fitting if len({m.concept for m in columns[index].meanings}) == 1]
+    return next(iter(sole or fitting), None)
+
+
+def _claim_taxes(columns: Sequence[Column]) -> dict[int, str]:
+    """In a summary of taxes: what the tax is computed on, the tax itself, then the rate."""
+    chosen: dict[int, str] = {}
+    basis = _claimant(columns, "tax_basis", False, chosen)
+    if basis is not None:
+        chosen[basis] = "tax_basis"
+    for concept, wanted in (("tax_amount", True), ("amount", False), ("tax_amount", False)):
+        index = _claimant(columns, concept, False, chosen)
+        is_sole = index is not None and len({m.concept for m in columns[index].meanings}) == 1
+        if index is not None and (is_sole or not wanted):
+            chosen[index] = "tax_amount"
+            break
+    rate = _claimant(columns, "tax_rate", False, chosen)
+    if rate is not None:
+        chosen[rate] = "tax_rate"
+    return chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingest.local.filler.dates import find_dates, prefers_month_first
@@ -19,7 +19,8 @@ _AMERICAN = re.compile(
 _DAY_FIRST_PLACE = re.compile(r"\b(?:GmbH|S\.?A\.?R\.?L|Ltd|B\.?V\.|Sdn|Pty|Pvt|VAT|MwSt|TVA|IVA|UK|GST)\b")
 _DIGITS = re.compile(r"\d+")
 # Rows this near the top or bottom of a page may be a running head or foot.
-_MARGIN_ROWS = 14
+_MARGIN_ROWS = 12
+_MASKED_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class View:
     pages: tuple[Page, ...]
     rows: tuple[Row, ...]
     hits: tuple[tuple[Hit, ...], ...]
+    hits_by_concept: Mapping[str, tuple[tuple[Row, Hit, bool], ...]]
     decimal: str
     month_first: bool
     currency: str | None
@@ -66,10 +68,12 @@ class View:
         texts = [row.text for row in rows]
         text = "\n".join(texts)
         american = bool(_AMERICAN.search(text[:20000])) and not _DAY_FIRST_PLACE.search(text[:20000])
+        hits = tuple(find_hits(row.line) for row in rows)
         return cls(
             tuple(pages),
             tuple(rows),
-            tuple(find_hits(row.line) for row in rows),
+            hits,
+            _by_concept(rows, hits),
             decimal_mark(texts),
             prefers_month_first(texts, american),
             detect_currency(text),
@@ -86,28 +90,62 @@ class View:
         return [row for row in self.rows if row.page is page]
 
 
+def _by_concept(rows: Sequence[Row], hits: Sequence[Sequence[Hit]]) -> dict[str, tuple[tuple[Row, Hit, bool], ...]]:
+    """For each concept its labels in reading order: row, label, and whether the label is weak for it."""
+    found: dict[str, list[tuple[Row, Hit, bool]]] = {}
+    for row in rows:
+        for hit in hits[row.index]:
+            for meaning in hit.meanings:
+                found.setdefault(meaning.concept, []).append((row, hit, meaning.is_weak))
+    return {concept: tuple(places) for concept, places in found.items()}
+
+
 def _rows(pages: Sequence[Page]) -> list[Row]:
     repeated = _repeated_lines(pages)
     rows: list[Row] = []
-    for page in pages:
+    for page, lines in zip(pages, repeated, strict=True):
         bottom = 0.0
         for position, line in enumerate(page.lines):
             gap = (line.y0 - bottom) / page.line_height if position else 99.0
             bottom = line.y1
-            rows.append(Row(len(rows), page, line, gap, _shape(line) in repeated))
+            rows.append(Row(len(rows), page, line, gap, position in lines))
     return rows
 
 
 def _shape(line: Line) -> str:
-    return _DIGITS.sub("0", squash(line.text))
+    """The line's text, its digits masked when they can be no more than a page number or a date."""
+    text = squash(line.text)
+    return _DIGITS.sub("0", text) if sum(character.isdigit() for character in text) <= _MASKED_DIGITS else text
 
 
-def _repeated_lines(pages: Sequence[Page]) -> frozenset[str]:
-    """Shapes of lines that stand near the edge of two pages or more, and of most pages."""
-    if len(pages) < 2:
-        return frozenset()
+def _repeated_lines(pages: Sequence[Page]) -> list[frozenset[int]]:
+    """For each page the positions of its running head and foot: lines that stand so at the edge of another page too."""
+    heads = [[_shape(line) for line in page.lines[:_MARGIN_ROWS]] for page in pages]
+    feet = [[_shape(line) for line in page.lines[::-1][:_MARGIN_ROWS]] for page in pages]
+    result: list[frozenset[int]] = []
+    known_heads, known_feet = _shared(heads), _shared(feet)
+    for page, head, foot in zip(pages, heads, feet, strict=True):
+        top = _leading(head, known_heads)
+        bottom = _leading(foot, known_feet)
+        count = len(page.lines)
+        result.append(frozenset([*range(top), *range(count - bottom, count)]) if top + bottom < count else frozenset())
+    return result
+
+
+def _shared(edges: Sequence[Sequence[str]]) -> frozenset[str]:
+    """Shapes that stand at the edge of two pages or more, and of a third of all pages."""
     counts: Counter[str] = Counter()
-    for page in pages:
-        edge = {*page.lines[:_MARGIN_ROWS], *page.lines[-_MARGIN_ROWS:]}
-        counts.update({_shape(line) for line in edge} - {""})
-    return frozenset(shape for shape, count in counts.items() if count >= max(2, 0.6 * len(pages)))
+    for edge in edges:
+        counts.update(set(edge))
+    return frozenset(shape for shape, count in counts.items() if count >= max(2, len(edges) / 3))
+
+
+def _leading(edge: Sequence[str], known: frozenset[str]) -> int:
+    """How many lines from the edge inwards are known, one unknown line among them allowed."""
+    end = 0
+    for position, shape in enumerate(edge):
+        if shape in known:
+            end = position + 1
+        elif position - end >= 1:
+            break
+    return end
