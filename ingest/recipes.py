@@ -13,7 +13,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -202,7 +202,6 @@ def _read_recipe(folder: Traversable, default_name: str) -> Recipe:
     for name, model in _SECTIONS.items():
         _validated(model, getattr(head, name), f"{where}/{_RECIPE_FILE}: {name}.")
     schema = _checked_schema(_read_schema(folder / _SCHEMA_FILE, f"{where}/{_SCHEMA_FILE}"), f"{where}/{_SCHEMA_FILE}")
-    _check_paths(schema, head.merge, f"{where}/{_RECIPE_FILE}")
     instructions = folder / _INSTRUCTIONS_FILE
     return Recipe(
         name=head.name or default_name,
@@ -295,19 +294,6 @@ def _schema_of_class(found: object, spec: str) -> JsonObject:
         return TypeAdapter(found).json_schema()
     except PydanticUserError as error:
         raise ConfigError(f"schema {spec!r} cannot become a JSON Schema: {str(error).splitlines()[0]}") from error
-
-
-def _check_paths(schema: JsonObject, paths: Iterable[str], where: str) -> None:
-    for path in paths:
-        nodes = [schema]
-        for step in path.removeprefix("/").split("/"):
-            if step == "*":  # every item of an array, which `_properties` sees through
-                continue
-            below = [(name, sub) for node in nodes for name, sub in _properties(node, schema)]
-            nodes = [sub for name, sub in below if name == step]
-            if not nodes:
-                known = ", ".join(sorted({name for name, _ in below})) or "nothing"
-                raise ConfigError(f"{where}: merge: the schema has no {path!r}: at {step!r} it has {known}")
 
 
 def _fields(node: JsonObject, root: JsonObject, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, str, str]]:

@@ -278,3 +278,14 @@ def test_leaving_early_keeps_what_was_received(tmp_path: Path, model: ScriptedMo
     _, summary = run([tmp_path / "in"], config)
     assert summary.requests_sent <= 3 - received + 1
     assert summary.complete == 3
+
+
+def test_a_wrong_merge_rule_is_told_before_anything_is_read(tmp_path: Path, model: ScriptedModel) -> None:
+    """A misspelt rule found after the answers came would have cost their price."""
+    path = write_pdf(tmp_path / "in" / "a.pdf", 1)
+    config = make_config(tmp_path / "out")
+    for rules in ({"totl": "first"}, {"title": "newest"}):
+        recipe = config.recipe.model_copy(update={"merge": rules})
+        with pytest.raises(ConfigError, match=next(iter(rules))):
+            ingest.run_to_folder([path], config.model_copy(update={"recipe": recipe}))
+    assert model.calls == []

@@ -191,7 +191,13 @@ def test_page_with_words_is_never_read_from_its_image(app: Any, seen: Seen, no_o
 
 def test_tags_give_page_numbers_context_and_instructions(app: Any, seen: Seen) -> None:
     """Values may be taken from owned pages only, so numbers and the context mark must arrive as sent."""
-    parts = ["Read the totals.", '<document pages="2">', page(7, "a", ' context="yes"'), page(8, "b"), "</document>\nGo."]
+    parts = [
+        "Read the totals.",
+        '<document pages="2">',
+        page(7, "a", ' context="yes"'),
+        page(8, "b"),
+        "</document>\nGo.",
+    ]
     body = request(*parts, response_format=schema_format())
     body["messages"].insert(0, {"role": "system", "content": "You extract."})
     post(app, body)
@@ -492,7 +498,9 @@ def test_loose_schema_refuses_only_what_cannot_be_followed(app: Any, seen: Seen)
 def test_supported_dialect_is_accepted(app: Any, seen: Seen) -> None:
     """What the documentation lists must pass in strict mode, recursion and annotations included."""
     schema = {
-        "$defs": {"node": {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/node"}, {"const": 1}]}}}},
+        "$defs": {
+            "node": {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/node"}, {"const": 1}]}}}
+        },
         "type": "object",
         "title": "T",
         "description": "D",
@@ -810,7 +818,7 @@ def test_cancelled_call_leaves_a_working_app(monkeypatch: pytest.MonkeyPatch) ->
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
             parts = [image_part(image_bytes(word)) for word in "abc"]
             task = asyncio.create_task(client.post(CHAT, json=request(*parts)))
-            await asyncio.to_thread(started.wait)
+            assert await asyncio.to_thread(started.wait, 30)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

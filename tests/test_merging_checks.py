@@ -13,7 +13,10 @@ SCHEMA = {
     "properties": {
         "name": {"type": "string"},
         "date": {"type": ["string", "null"], "format": "date"},
-        "rows": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}},
+        "rows": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]},
+        },
         "seller": {
             "type": "object",
             "properties": {"city": {"type": ["string", "null"]}, "vat": {"type": "string"}},
@@ -42,7 +45,10 @@ def test_prune_follows_references_and_stops_in_circles() -> None:
     """A schema that requires itself for ever cannot be filled, and must not be tried for ever."""
     schema = {
         "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "required": ["next"]}},
-        "properties": {"root": {"$ref": "#/$defs/node"}, "leaf": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
+        "properties": {
+            "root": {"$ref": "#/$defs/node"},
+            "leaf": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+        },
         "required": ["root", "leaf"],
     }
     assert prune({}, schema) == {"root": {}, "leaf": None}

@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.merging.grounding import PageText, ground, ground_conflicts
 from ingest.merging.merge import Origin, merge
@@ -212,7 +214,10 @@ def test_conflict_sides_get_their_own_evidence() -> None:
 
 def test_thousand_values_in_hundred_pages_stay_quick() -> None:
     """The worst case: one chunk of 100 pages, nothing cited, half the values nowhere to be found."""
-    lines = [f"row{n} Lorem ipsum dolor sit amet {n * 37}.{n % 90 + 10} on {n % 28 + 1:02}.03.2019 consectetur" for n in range(50)]
+    lines = [
+        f"row{n} Lorem ipsum dolor sit amet {n * 37}.{n % 90 + 10} on {n % 28 + 1:02}.03.2019 consectetur"
+        for n in range(50)
+    ]
     pages = {number: page("\n".join(f"p{number} {line}" for line in lines), number) for number in range(1, 101)}
     rows = [
         {"a": f"p{n} row3", "b": 37 * 3 + 0.13, "c": "2019-03-04", "d": f"nowhere to be seen {n}", "e": 987_654 + n}
@@ -224,3 +229,33 @@ def test_thousand_values_in_hundred_pages_stay_quick() -> None:
     assert time.monotonic() - begin < 10
     assert found["/rows/6/a"][0].page == 7
     assert found["/rows/6/d"][0].grade == "ungrounded"
+
+
+VALUE = (
+    st.text(max_size=12) | st.integers() | st.floats(allow_nan=False) | st.booleans() | st.sampled_from(["EUR", "9:05"])
+)
+WORD = st.text(max_size=8) | st.sampled_from(["1.234,50", "5.", "June", "2018", "-", "(12)", "\ufb01x", "e\u0301", "ß"])
+
+
+@given(st.lists(VALUE, max_size=4), st.lists(st.tuples(WORD, st.integers(0, 40), st.integers(0, 3)), max_size=12))
+def test_any_value_on_any_page_gets_evidence(values: list[Any], placed: list[tuple[str, int, int]]) -> None:
+    """Pages of strangers hold anything; a value must come out with a grade, and a box must lie on the page."""
+    words = tuple(Word(text, (x * 10.0, y * 12.0, x * 10.0 + 30, y * 12.0 + 10)) for text, x, y in placed)
+    origins = {f"/f/{n}": (Origin(0, Cite(1)),) for n in range(len(values))}
+    found = ground({"f": values}, origins, {1: PageText(1, words)}, {0: (1,)})
+    assert set(found) == set(origins)
+    for evidence in found.values():
+        if (box := evidence[0].bbox) is not None:
+            assert 0 <= box[0] <= box[2] <= 430
+            assert 0 <= box[1] <= box[3] <= 46
+
+
+@given(st.lists(st.text("ab1 ", min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=8), st.data())
+def test_what_is_printed_is_always_found(words: list[str], data: st.DataObject) -> None:
+    """Words copied from a page are on that page, exactly."""
+    text = " ".join(" ".join(words).split())
+    parts = text.split(" ")
+    first = data.draw(st.integers(0, len(parts) - 1))
+    last = data.draw(st.integers(first, len(parts) - 1))
+    value = " ".join(parts[first : last + 1])
+    assert (find(value, text).grade, find(value, text).quote) == ("exact", value)

@@ -148,7 +148,12 @@ def test_union_keeps_repeats_within_a_chunk_unless_forbidden() -> None:
 
 def test_by_key_joins_items_and_keeps_keyless_ones() -> None:
     """One order seen on two pages becomes one order with both pages' facts, and an item without key is not lost."""
-    orders = {"type": "array", "x-merge": "by-key", "x-merge-key": "id", "items": schema(id=TEXT, date=TEXT, sum=NUMBER)}
+    orders = {
+        "type": "array",
+        "x-merge": "by-key",
+        "x-merge-key": "id",
+        "items": schema(id=TEXT, date=TEXT, sum=NUMBER),
+    }
     partials = [
         partial(0, {"f": [{"id": "A 1", "date": "2020-01-02", "sum": None}, {"id": None, "sum": 7}]}, {"/f/0": 1}),
         partial(1, {"f": [{"id": "a1", "date": "2020-01-03", "sum": 5}, {"id": None, "sum": 7}]}, {"/f/0": 2}),
@@ -239,7 +244,9 @@ def test_hundred_thousand_leaves_merge_in_seconds() -> None:
     """A thousand chunks must not take the time of their square."""
     rows = {"type": "array", "items": schema(**{f"c{n}": NUMBER for n in range(10)})}
     row = {f"c{n}": n for n in range(10)}
-    partials = [partial(i, {"total": i, "rows": [row] * 10}, {f"/rows/{n}": i + 1 for n in range(10)}) for i in range(1000)]
+    partials = [
+        partial(i, {"total": i, "rows": [row] * 10}, {f"/rows/{n}": i + 1 for n in range(10)}) for i in range(1000)
+    ]
     begin = time.monotonic()
     merged = merge(partials, schema(rows=rows, total={**NUMBER, "x-merge": "last"}))
     assert time.monotonic() - begin < 10
@@ -270,7 +277,9 @@ def test_one_partial_is_unchanged(data: Any) -> None:
     assert merged.conflicts == ()
 
 
-@given(st.lists(st.lists(st.dictionaries(st.just("k"), st.integers(0, 3), min_size=1), max_size=4), min_size=1, max_size=5))
+@given(
+    st.lists(st.lists(st.dictionaries(st.just("k"), st.integers(0, 3), min_size=1), max_size=4), min_size=1, max_size=5)
+)
 def test_concat_keeps_every_row(lists: list[Any]) -> None:
     """No row may vanish or move, repeated or not."""
     rows = {"type": "array", "items": schema(k=NUMBER)}

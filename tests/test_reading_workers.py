@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import pymupdf
 import pytest
 
 import ingest
@@ -21,7 +22,7 @@ from ingest.types import Document, Loaded, Source
 from tests.reading_samples import RENDERING, describe_file, make_pdf
 
 _SETTINGS = ReadingSettings(call_timeout_s=20, workers=2, worker_memory_bytes=1_500_000_000)
-_QUICK = ReadingSettings(call_timeout_s=1.0, workers=2, worker_memory_bytes=600_000_000)
+_QUICK = ReadingSettings(call_timeout_s=1.5, workers=2, worker_memory_bytes=600_000_000)
 
 _MISCHIEF = '''
 import ctypes, os, time
@@ -39,7 +40,7 @@ def act(word):
     if word == "refuse": raise Unreadable("says no")
     if word == "eat":
         hoard = []
-        while True: hoard.append(bytearray(50_000_000))
+        while True: hoard.append(bytearray(400_000_000))
     if word == "print": os.write(1, b"noise" * 10_000); os.write(2, b"noise")
 
 class Mischief:
@@ -117,7 +118,9 @@ def test_a_document_is_read_as_in_process(tmp_path: Path) -> None:
 
 def test_errors_keep_their_class_and_words(tmp_path: Path) -> None:
     """The exit code and the advice depend on the class."""
-    locked = describe_file(tmp_path / "locked.pdf", make_pdf("x", encryption=6, user_pw="u", owner_pw="o"))
+    locked = describe_file(
+        tmp_path / "locked.pdf", make_pdf("x", encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="u", owner_pw="o")
+    )
     zipped = describe_file(tmp_path / "a.bin", b"\x00\x01\x02\x03" * 30)
     damaged = describe_file(tmp_path / "bad.pdf", b"%PDF-1.4\n")
 
@@ -135,8 +138,8 @@ def test_errors_keep_their_class_and_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "error", "reason"),
     [
-        ("hang", TooLarge, "longer than 1 s"),
-        ("spin", TooLarge, "longer than 1 s"),
+        ("hang", TooLarge, "longer than 1.5 s"),
+        ("spin", TooLarge, "longer than 1.5 s"),
         ("crash", Unreadable, "SIGSEGV"),
         ("exit", Unreadable, "status 3"),
         ("raise", Unreadable, "ZeroDivisionError: oops"),
@@ -156,8 +159,7 @@ def test_whatever_a_file_does_only_its_guilty_page_fails(
         return
     document, loaded = _read(_QUICK, source)
     problems = [part.error for part in document.parts] if stage == "probe" else [each.error for each in loaded]
-    whole_call_fails = word in ("raise", "refuse", "eat")
-    assert [problem is None for problem in problems] == [True, True, False, not whole_call_fails, not whole_call_fails]
+    assert [problem is None for problem in problems] == [True, True, False, True, True]
     assert problems[2] is not None
     assert problems[2].part_index == 2
     assert reason in problems[2].message

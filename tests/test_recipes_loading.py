@@ -122,7 +122,6 @@ def test_a_name_offered_twice_is_not_chosen_by_chance(monkeypatch: pytest.Monkey
         ("descripton = 'x'", SCHEMA, "did you mean description?"),
         ("[reading]\npages = 'colour'", SCHEMA, "reading.pages"),
         ("[asking]\nmax_token = 5", SCHEMA, "did you mean max_tokens?"),
-        ("[merge]\n'totl' = 'first'", SCHEMA, "the schema has no 'totl'"),
         ("", [], "a JSON Schema is an object"),
         ("", {"type": "array", "items": {}}, "wrap it"),
         ("", {"type": "object"}, "names no properties"),

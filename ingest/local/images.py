@@ -86,8 +86,10 @@ def _check_size(width: int, height: int, limits: RequestLimits, param: str) -> N
 def _look_at(data: bytes, limits: RequestLimits) -> tuple[str, int, int, str]:
     """Format name, width, height and what is wrong ("" when it decodes); no pixels are made above the allowed area."""
     name, width, height = "", 0, 0
+    Image.init()
+    formats = [known for known in limits.image_media_types if known in Image.OPEN]
     try:
-        with Image.open(io.BytesIO(data), formats=list(limits.image_media_types)) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             name, (width, height) = image.format or "", image.size
             if width * height <= limits.max_pixels:
                 # A JPEG is decoded at an eighth of its size: enough to find damage, many times faster.

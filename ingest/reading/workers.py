@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import pickle
 import signal
@@ -32,7 +33,7 @@ _START_TIMEOUT_S = 60.0
 _PAGES_PER_SPAN = 64
 """A document of twice this many pages is probed by several workers at once."""
 _MAX_FAILURES = 3
-"""Workers that one call may cost before the rest of its pages is given up."""
+"""Pages that may fail in a row, each with its worker, before the rest of the document is given up."""
 _PAGES_PER_TIMEOUT = 16
 """Pages that must on average be read within the time that any one of them may take."""
 
@@ -114,7 +115,7 @@ class Workers:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._each("probe", document, list(shells[start:stop]), arguments, failed))
-                for start, stop in zip(bounds, bounds[1:], strict=False)
+                for start, stop in itertools.pairwise(bounds)
             ]
         probed = [each for task in tasks for each in task.result()]
         problems = tuple(problem for each in probed for problem in each.problems)
@@ -135,21 +136,20 @@ class Workers:
         source, results, failures = document.source, list[_Result](), 0
         deadline = time.monotonic() + self._settings.call_timeout_s * (1 + len(parts) / _PAGES_PER_TIMEOUT)
         while len(results) < len(parts):
-            rest, blamed = parts[len(results) :], None
+            rest, delivered = parts[len(results) :], len(results)
+            problem = Problem("reading", Unreadable.code, f"{source.name}: its extractor left out pages")
             try:
                 request = (*arguments(rest), self._settings)
                 await self._call(operation, source, request, results.append, deadline - time.monotonic())
-                problem = Problem("reading", Unreadable.code, f"{source.name}: its extractor left out pages")
             except _WorkerLost as lost:
-                failures, blamed = failures + 1, len(results) + 1
                 problem = Problem("reading", lost.code, f"{source.name}: {lost.how}")
-                if failures == _MAX_FAILURES or time.monotonic() > deadline:
-                    blamed = None
             except SourceError as error:
                 problem = Problem("reading", error.code, error.message)
-            for part in parts[len(results) : blamed]:
-                results.append(failed(part, _on_page(problem, part)))
-        return results[: len(parts)]
+            failures = failures + 1 if len(results) == delivered else 1
+            is_hopeless = failures >= _MAX_FAILURES or time.monotonic() > deadline
+            for part in parts[len(results) : None if is_hopeless else len(results) + 1]:
+                results.append(failed(part, _on_page(problem, part, source)))
+        return results
 
     async def _call(
         self,
@@ -313,9 +313,10 @@ class _Worker:
                 await self._writer.wait_closed()
 
 
-def _on_page(problem: Problem, part: Part) -> Problem:
-    name, _, rest = problem.message.partition(": ")
-    message = f"{name}: {part.kind} {part.number}: {rest}" if rest else f"{part.kind} {part.number}: {problem.message}"
+def _on_page(problem: Problem, part: Part, source: Source) -> Problem:
+    where, prefix = f"{part.kind} {part.number}", f"{source.name}: "
+    told = problem.message.removeprefix(prefix)
+    message = f"{prefix}{where}: {told}" if told != problem.message else f"{told} ({where})"
     return replace(problem, message=message, part_index=part.index)
 
 

@@ -11,6 +11,9 @@ from ingest.types import Json
 # Beyond it Python's own stack is in danger while validating; no form that people fill is near.
 _MAX_DEPTH = 64
 
+# Keywords whose schemas apply to the value itself, not to something inside it.
+_IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"})
+
 _PLAIN_WORDS = {
     "type": "must be one of string, number, integer, boolean, object, array, null, or a list of them",
     "required": "must be a list of property names, each named once",
@@ -49,6 +52,7 @@ def check_document_schema(schema: Json) -> None:
             _check_names(pointer, node)
             _check_reference(pointer, node, schema)
             pending += [(join(pointer, *steps), child) for steps, child in reversed(children(node))]
+    _check_ends(schema)
 
 
 def _fail(pointer: str, words: str) -> ConfigError:
@@ -101,14 +105,40 @@ def _check_names(pointer: str, node: dict[str, Json]) -> None:
 
 
 def _check_reference(pointer: str, node: dict[str, Json], root: dict[str, Json]) -> None:
-    """Raises ConfigError when a reference leads outside, to nothing, or through references back to itself."""
-    seen: set[str] = set()
-    target: Json = node
-    while isinstance(target, dict) and (reference := reference_of(target)) is not None:
-        if reference in seen:
-            raise _fail(pointer, f"$ref {reference!r} leads only back to itself")
-        seen.add(reference)
+    reference = reference_of(node)
+    if reference is not None:
         try:
-            target = look_up(root, reference)
+            look_up(root, reference)
         except ConfigError as error:
             raise _fail(pointer, error.message) from error
+
+
+def _check_ends(root: dict[str, Json]) -> None:
+    """Raises ConfigError where a schema applies itself to the very same value: checking it would never end."""
+    done: set[int] = set()
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        _check_ends_at(node, root, [], done)
+        pending += [child for _, child in children(node) if isinstance(child, dict)]
+
+
+def _check_ends_at(node: Json, root: dict[str, Json], path: list[int], done: set[int]) -> None:
+    if not isinstance(node, dict) or id(node) in done:
+        return
+    reference = reference_of(node)
+    if id(node) in path:
+        about = f"$ref {reference!r}" if reference else f"the schema {_first_words(node)}"
+        raise ConfigError(f"document schema: {about} leads only back to itself")
+    if len(path) > _MAX_DEPTH:
+        raise ConfigError(f"document schema: more than {_MAX_DEPTH} schemas in a row apply to one value")
+    path.append(id(node))
+    in_place = [child for steps, child in children(node) if steps[0] in _IN_PLACE]
+    for child in in_place if reference is None else [look_up(root, reference), *in_place]:
+        _check_ends_at(child, root, path, done)
+    path.pop()
+    done.add(id(node))
+
+
+def _first_words(node: dict[str, Json]) -> str:
+    return f"with {', '.join(list(node)[:3])}"

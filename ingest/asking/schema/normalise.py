@@ -27,8 +27,8 @@ from ingest.asking.schema.shapes import (
 from ingest.errors import ConfigError
 from ingest.types import Json, JsonObject
 
-# Deeper forms cannot be asked for; the strict dialect's own advice is five levels.
-_MAX_DEPTH = 48
+# Deeper forms cannot be asked for (the strict dialect's own advice is five levels). A reference counts twice.
+_MAX_DEPTH = 96
 
 _TYPE_WORDS = {
     "object": (
@@ -96,9 +96,7 @@ class _Reader:
         if key not in self._names:
             name = self._names[key] = self._new_name(reference)
             if key not in self._open:
-                shape = self.table[name] = self.read(target, "")
-                if isinstance(shape, Reference) and shape.name not in self.table:
-                    raise ConfigError(f"document schema: $ref {reference!r} leads only back to itself")
+                self.table[name] = self.read(target, "")
         return self._names[key]
 
     def _new_name(self, reference: str) -> str:
@@ -315,7 +313,7 @@ def _described(shape: Shape, description: str) -> Shape:
 
 def _joined(description: str, words: str) -> str:
     """A description with what a type asks behind it."""
-    says_so = "YYYY-MM-DD" in description and words.casefold() == notes.FORMATS["date"]
+    says_so = "YYYY-MM-DD" in description and _lower_first(words) == notes.FORMATS["date"]
     if not words or words == description or says_so:
         return description
     if not description:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from ingest.local.filler.candidates import Candidate, candidates_for
 from ingest.local.filler.view import View
@@ -20,9 +19,9 @@ _LATER = 0.1
 Totals = Mapping[str, Candidate]
 
 
-def settle_totals(view: View, table_rows: frozenset[int] = frozenset(), line_sum: float | None = None) -> Totals:
-    """The best candidate of each total. Rows of tables are left out; `line_sum` is the sum of the records' amounts."""
-    pools = {concept: _pool(concept, view, table_rows) for concept in CONCEPTS}
+def settle_totals(view: View, is_in_table: Callable[[int, float], bool], line_sum: float | None = None) -> Totals:
+    """The best candidate of each total. What stands in tables is left out; `line_sum` is the sum of the records' amounts."""
+    pools = {concept: _pool(concept, view, is_in_table) for concept in CONCEPTS}
     chosen = _agreeing(pools, line_sum)
     for concept in CONCEPTS:
         if concept not in chosen and concept not in ("net_total", "tax_total", "gross_total") and pools[concept]:
@@ -30,11 +29,14 @@ def settle_totals(view: View, table_rows: frozenset[int] = frozenset(), line_sum
     return chosen
 
 
-def _pool(concept: str, view: View, table_rows: frozenset[int]) -> list[Candidate]:
+def _pool(concept: str, view: View, is_in_table: Callable[[int, float], bool]) -> list[Candidate]:
     """Distinct candidates, best first; later rows count a little more, as totals stand at the end."""
     rows = max(len(view.rows), 1)
-    found = [c for c in candidates_for(concept, "amount", view) if c.label_row not in table_rows and c.row.index not in table_rows]
-    found = [c for c in found if isinstance(c.data, float)]
+    found = [
+        candidate
+        for candidate in candidates_for(concept, "amount", view)
+        if not is_in_table(candidate.label_row, candidate.x0) and not is_in_table(candidate.row.index, candidate.x0)
+    ]
     ranked = sorted(found, key=lambda c: -(c.score + _LATER * c.row.index / rows))
     seen: dict[float, Candidate] = {}
     for candidate in ranked:

@@ -32,6 +32,7 @@ class Candidate:
     label: str
     label_row: int
     place: str
+    x0: float
     is_weak: bool = False
 
     @property
@@ -63,19 +64,19 @@ def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterato
             loss = 0.0 if hit.has_colon else _LOSS_NO_COLON
             if kind == "text" and not hit.has_colon:
                 loss += _LOSS_INSIDE
-            yield Candidate(value, base - loss - (1 - value.fit) * 0.5, row, label, row.index, "inline", is_weak)
+            yield Candidate(value, base - loss - (1 - value.fit) * 0.5, row, label, row.index, "inline", segment.x0, is_weak)
             if value.fit > 0.5:
                 return
     right = _right_of(row, hit, kind, view)
     if right:
         loss = _LOSS_RIGHT + (_LOSS_INSIDE if inline and kind != "amount" else 0.0)
-        yield Candidate(right, base - loss - (1 - right.fit) * 0.5, row, label, row.index, "right", is_weak)
+        yield Candidate(right, base - loss - (1 - right.fit) * 0.5, row, label, row.index, "right", segment.x0, is_weak)
         return
     if inline and sum(c.isalpha() for c in inline) > 12:
         return
     for below_row, value in _below(row, hit, kind, view):
         loss = _LOSS_BELOW + 0.03 * (below_row.index - row.index - 1)
-        yield Candidate(value, base - loss - (1 - value.fit) * 0.5, below_row, label, row.index, "below", is_weak)
+        yield Candidate(value, base - loss - (1 - value.fit) * 0.5, below_row, label, row.index, "below", segment.x0, is_weak)
         return
 
 

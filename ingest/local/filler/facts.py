@@ -33,12 +33,12 @@ class Facts:
     @cached_property
     def parties(self) -> Parties:
         """Seller, buyer and the like."""
-        return Parties(self.view)
+        return Parties(self.view, self.table_rows)
 
     @cached_property
     def totals(self) -> Totals:
         """The totals that agree with one another."""
-        return settle_totals(self.view, self.table_rows)
+        return settle_totals(self.view, self.is_in_table)
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -49,6 +49,14 @@ class Facts:
     def table_rows(self) -> frozenset[int]:
         """Indexes of the rows that belong to tables with records."""
         return frozenset(index for table in self.tables if table.records for index in table.rows)
+
+    @cached_property
+    def _table_rights(self) -> dict[int, float]:
+        return {index: table.right_at(index) for table in self.tables if table.records for index in table.rows}
+
+    def is_in_table(self, row_index: int, x0: float) -> bool:
+        """Whether something at this row and left edge belongs to a table with records."""
+        return x0 < self._table_rights.get(row_index, float("-inf"))
 
     @cached_property
     def item_rows(self) -> frozenset[int]:

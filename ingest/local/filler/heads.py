@@ -1,4 +1,4 @@
-"""The head of a receipt or letter: the issuer's name and address in the first lines, where no heading names them."""
+"""The head of a letter or receipt: the issuer's name and address in the first lines, where no heading names them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from ingest.local.filler.addresses import (
     is_name_like,
     is_registration,
     is_street,
-    join_lines,
     looks_upper,
 )
+from ingest.local.filler.blocks import Item, heading_of
 from ingest.local.filler.dates import find_dates
 from ingest.local.filler.text import squash
 from ingest.local.filler.view import Row, View
 
 _HEAD_ROWS = 16
+_ADDRESS_GAP = 0.9
+_NAME_GAP = 1.7
 _TITLES = frozenset(
     squash(title)
     for title in (
-        "invoice", "tax invoice", "receipt", "cash bill", "bill", "cash sale", "sales receipt", "credit note", "statement", "official receipt", "payment receipt", "simplified tax invoice", "order confirmation", "quotation", "cash receipt",
-        "rechnung", "gutschrift", "quittung", "kassenbon", "beleg", "lieferschein", "bewirtungsbeleg", "kassenbeleg", "rechnungskorrektur",
-        "facture", "avoir", "reçu", "ticket", "ticket de caisse", "factura", "factura simplificada", "recibo", "nota de crédito", "ticket de compra", "fattura", "scontrino", "ricevuta",
-        "factuur", "kassabon", "bon", "creditnota", "welcome", "welcome to", "thank you", "willkommen", "bienvenue", "bienvenido", "copy", "duplicate", "original", "kopie", "duplicata", "copia", "customer copy",
+        "invoice", "tax invoice", "receipt", "cash bill", "bill", "cash sale", "sales receipt", "credit note", "statement", "official receipt", "payment receipt", "simplified tax invoice", "order confirmation", "quotation", "cash receipt", "proforma invoice", "commercial invoice",
+        "rechnung", "gutschrift", "quittung", "kassenbon", "beleg", "lieferschein", "bewirtungsbeleg", "kassenbeleg", "rechnungskorrektur", "angebot", "auftragsbestätigung", "mahnung",
+        "facture", "avoir", "reçu", "ticket", "ticket de caisse", "factura", "factura simplificada", "recibo", "nota de crédito", "ticket de compra", "fattura", "scontrino", "ricevuta", "devis",
+        "factuur", "kassabon", "bon", "creditnota", "welcome", "welcome to", "thank you", "willkommen", "bienvenue", "bienvenido", "copy", "duplicate", "original", "kopie", "duplicata", "copia", "customer copy", "seite", "page",
     )
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Name and address of the issuer with the rows they stand in."""
+    """Name of the issuer, the lines of the address, and all lines used."""
 
     name: str
-    name_row: Row
-    address: str | None
-    address_row: Row | None
-    rows: frozenset[int]
+    address: tuple[Item, ...]
+    items: tuple[Item, ...]
 
 
 def is_title(text: str) -> bool:
@@ -50,69 +50,115 @@ def is_title(text: str) -> bool:
     return squash(text) in _TITLES
 
 
-def read_head(view: View) -> Head | None:
+def read_head(view: View, table_rows: frozenset[int]) -> Head | None:
     """The issuer's name and address from the first lines of the first page."""
-    rows = [row for row in view.rows if row.page is view.rows[0].page][:_HEAD_ROWS] if view.rows else []
-    address = _address_rows(rows, view)
-    limit = address[0].index if address else None
-    names = _name_rows(rows, limit, view)
+    first = view.rows[0].page if view.rows else None
+    rows = [row for row in view.rows[:_HEAD_ROWS] if row.page is first and row.index not in table_rows]
+    names = _name_items(rows, view)
     if not names:
         return None
-    name = " ".join(row.text.strip() for row in names)
-    text = join_lines([row.text for row in address]) if address else None
-    used = frozenset(row.index for row in (*names, *address))
-    return Head(name, names[0], text, address[0] if address else None, used)
+    address = _address_items(names, rows, view)
+    return Head(" ".join(item.text.strip(" ,;") for item in names), tuple(address), (*names, *address))
 
 
-def _address_rows(rows: Sequence[Row], view: View) -> list[Row]:
-    """The lines from the first to the last that look like an address, without contacts and registrations between."""
-    chosen: list[Row] = []
+def _may_be_name(text: str) -> bool:
+    return (
+        is_name_like(text) and not is_title(text) and not is_contact(text) and not find_dates(text)
+        and not is_street(text) and not find_place(text) and ":" not in text
+    )  # fmt: skip
+
+
+def _name_items(rows: Sequence[Row], view: View) -> list[Item]:
+    """The line, or lines, of the name: above the first line of an address, a legal form or business word preferred."""
+    limit = next((row.index for row in rows if find_place(row.text) or is_street(row.segments[0].text)), None)
+    possible: list[Item] = []
     for row in rows:
-        if row.index == rows[0].index and not find_place(row.text):
-            continue
-        text = row.text
-        skip = is_contact(text) or is_registration(text) or find_dates(text)
-        if chosen and (find_dates(text) or row.gap > 2 or row.index - chosen[-1].index > 2 or _is_label(row, view)):
+        if limit is not None and row.index >= limit:
             break
-        if skip or _is_label(row, view):
+        segment = next((s for s in row.segments if _may_be_name(s.text)), None)
+        if heading_of(row.segments[0])[0] or _is_label(row, view):
+            if possible:
+                break
             continue
-        fits = bool(find_place(text)) or is_street(text) or is_country(text)
-        if fits or (chosen and (has_street_word(text) or (is_name_like(text) and row.index == chosen[-1].index + 1 and not is_title(text) and len(text) < 45))):
-            chosen.append(row)
-    while chosen and not (find_place(chosen[-1].text) or is_street(chosen[-1].text) or is_country(chosen[-1].text) or has_street_word(chosen[-1].text) or _follows_place(chosen)):
+        if segment is not None:
+            possible.append(Item(segment.text, row, segment))
+    if not possible:
+        return []
+    strong = [item for item in possible if has_legal_form(item.text) or has_business_word(item.text)]
+    anchor = strong[0] if strong else possible[0]
+    return _with_neighbours(anchor, possible) if limit is not None else [anchor]
+
+
+def _with_neighbours(anchor: Item, possible: Sequence[Item]) -> list[Item]:
+    """The name's line with lines directly above and below it in the same kind of print."""
+    chosen = [anchor]
+    for item in reversed([i for i in possible if i.row.index < anchor.row.index]):
+        if item.row.index != chosen[0].row.index - 1 or chosen[0].row.gap > _ADDRESS_GAP or not _is_akin(item, anchor):
+            break
+        chosen.insert(0, item)
+    for item in [i for i in possible if i.row.index > anchor.row.index]:
+        if item.row.index != chosen[-1].row.index + 1 or item.row.gap > _ADDRESS_GAP or not _is_akin(item, anchor):
+            break
+        chosen.append(item)
+    return chosen[:3]
+
+
+def _is_akin(item: Item, anchor: Item) -> bool:
+    return looks_upper(item.text) == looks_upper(anchor.text) and not any(c.isdigit() for c in item.text)
+
+
+def _address_items(names: Sequence[Item], rows: Sequence[Row], view: View) -> list[Item]:
+    """The lines of the address below the name; registrations and contacts between them are left out."""
+    chosen: list[Item] = []
+    anchor = names[-1]
+    previous = anchor.row
+    for row in rows:
+        if row.index <= anchor.row.index:
+            continue
+        item = _in_column(row, chosen[-1] if chosen else anchor)
+        text = item.text
+        if row.gap > (_ADDRESS_GAP if chosen else _NAME_GAP) and not (not chosen and previous.index == row.index - 1 and row.gap < 2.5):
+            break
+        previous = row
+        if is_registration(text) or (is_contact(text) and not is_street(text) and not find_place(text)):
+            if chosen and find_place(chosen[-1].text):
+                break
+            continue
+        if is_title(text) or heading_of(item.segment)[0] or find_dates(text) or _is_label(row, view):
+            if chosen:
+                break
+            continue
+        if find_place(text) or is_street(text) or is_country(text) or (chosen and _may_continue(text)) or (has_street_word(text) and any(c.isdigit() for c in text)):
+            chosen.append(item)
+        elif chosen:
+            break
+    while chosen and not _ends_address(chosen):
         chosen.pop()
     return chosen
 
 
-def _follows_place(rows: Sequence[Row]) -> bool:
-    """Whether the last line directly follows the town, as a state's name does."""
-    return len(rows) > 1 and bool(find_place(rows[-2].text)) and len(rows[-1].text.split()) <= 3
+def _in_column(row: Row, above: Item) -> Item:
+    """The segment of a row that stands under a line: nearest by its left edge, middle or right edge."""
+    def distance(index: int) -> float:
+        segment, other = row.segments[index], above.segment
+        middle = abs((segment.x0 + segment.x1) - (other.x0 + other.x1)) / 2
+        return min(abs(segment.x0 - other.x0), middle, abs(segment.x1 - other.x1))
+
+    best = min(range(len(row.segments)), key=distance)
+    return Item(row.segments[best].text, row, row.segments[best])
+
+
+def _may_continue(text: str) -> bool:
+    return has_street_word(text) or (is_name_like(text) and len(text) < 45)
+
+
+def _ends_address(items: Sequence[Item]) -> bool:
+    """Whether the last line can end an address: a town, a street, a country, or what directly follows the town."""
+    text = items[-1].text
+    if find_place(text) or is_street(text) or is_country(text) or has_street_word(text):
+        return True
+    return len(items) > 1 and bool(find_place(items[-2].text)) and len(text.split()) <= 4
 
 
 def _is_label(row: Row, view: View) -> bool:
     return any(h.segment == 0 and h.start == 0 and (h.has_colon or not h.is_weak) for h in view.hits[row.index])
-
-
-def _name_rows(rows: Sequence[Row], limit: int | None, view: View) -> list[Row]:
-    """The line, or lines, of the name: those just above the address, or the first that can be a name."""
-    possible = [
-        row for row in rows
-        if (limit is None or row.index < limit) and is_name_like(row.text) and not is_title(row.text) and not is_contact(row.text)
-        and not find_dates(row.text) and not _is_label(row, view)
-    ]  # fmt: skip
-    if not possible:
-        return []
-    strong = [row for row in possible if has_legal_form(row.text) or has_business_word(row.text)]
-    anchor = strong[0] if strong else possible[0]
-    chosen = [anchor]
-    for row in reversed([r for r in possible if r.index < anchor.index]):
-        if row.index == chosen[0].index - 1 and chosen[0].gap < 0.9 and looks_upper(row.text) == looks_upper(anchor.text) and limit is not None:
-            chosen.insert(0, row)
-        else:
-            break
-    for row in [r for r in possible if r.index > anchor.index]:
-        if row.index == chosen[-1].index + 1 and row.gap < 0.9 and limit is not None and looks_upper(row.text) == looks_upper(anchor.text):
-            chosen.append(row)
-        else:
-            break
-    return chosen[:3]

@@ -47,7 +47,7 @@ def find(asked: Field, node: Node, facts: Facts) -> Found | None:
 
 def _best(asked: Field, facts: Facts) -> Candidate | None:
     assert asked.concept is not None
-    usable = [c for c in candidates_for(asked.concept, asked.kind, facts.view) if c.label_row not in facts.table_rows]
+    usable = [c for c in candidates_for(asked.concept, asked.kind, facts.view) if not facts.is_in_table(c.label_row, c.x0)]
     return usable[0] if usable and usable[0].score >= _MIN_SCORE else None
 
 

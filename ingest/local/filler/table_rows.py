@@ -58,6 +58,11 @@ class Table:
     heading: Heading
     records: list[Record] = field(default_factory=list)
     rows: set[int] = field(default_factory=set)
+    rights: dict[int, float] = field(default_factory=dict)
+
+    def right_at(self, row_index: int) -> float:
+        """Where the table ends to the right in one of its rows."""
+        return self.rights.get(row_index, float("inf"))
 
 
 def read_tables(view: View, headings: Sequence[Heading]) -> list[Table]:
@@ -113,7 +118,8 @@ class _Body:
     def read(self, start: int, stop: int) -> None:
         """Take in rows until the table ends: at totals, at the next heading, after a long silence."""
         page = self.view.rows[self.heading.first].page
-        self.table.rows.update(range(self.heading.first, self.heading.last + 1))
+        for index in range(self.heading.first, self.heading.last + 1):
+            self._cover(index)
         for row in self.view.rows[start:stop]:
             if row.page is not page:
                 if row.page.origin != page.origin or not self._resumes(row, stop):
@@ -130,6 +136,10 @@ class _Body:
             if not self._take(row, cells, anchors):
                 break
         self.pending.clear()
+
+    def _cover(self, row_index: int) -> None:
+        self.table.rows.add(row_index)
+        self.table.rights[row_index] = self.heading.right
 
     def _resumes(self, first: Row, stop: int) -> bool:
         """Whether a new page without a heading goes on with records: its first lines of substance have numbers in place."""
@@ -157,7 +167,7 @@ class _Body:
             names = {meaning.concept for meaning in hit.meanings}
             if self.is_tax_summary:
                 names -= {"tax_total"}
-            if not names & _TOTALS or hit.start > 1:
+            if not names & _TOTALS or hit.start > 1 or row.segments[hit.segment].x0 >= self.heading.right - 1:
                 continue
             if hit.segment == 0 or not self._under_text(row.segments[hit.segment]):
                 has_item = "quantity" in anchors and "unit_price" in anchors and hit.segment > 0
@@ -234,7 +244,7 @@ class _Body:
         for key, text in cells.items():
             self.current.add(key, Cell(text, row))
         self.current.last_row = row.index
-        self.table.rows.add(row.index)
+        self._cover(row.index)
 
     def _late_position(self, cells: dict[str, str], row: Row) -> None:
         """A position number printed at half height of a tall record goes to the record it stands in."""

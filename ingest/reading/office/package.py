@@ -15,7 +15,16 @@ from ingest.types import Source
 _MAX_PART_BYTES = 400_000_000
 """Unpacked size of one part; the largest sheet that Excel can show stays below."""
 
-_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_ZIP_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 Node = ElementTree.Element
 
@@ -34,7 +43,9 @@ class Package:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._archive.close()
 
     def damaged(self, reason: str) -> Unreadable:
@@ -82,7 +93,9 @@ class Package:
         for node in self.xml(relations_name):
             if node.get("TargetMode") != "External":
                 target = node.get("Target", "")
-                path = target.lstrip("/") if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
+                path = (
+                    target.lstrip("/") if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
+                )
                 found[node.get("Id", "")] = (node.get("Type", "").rpartition("/")[2], path)
         return found
 

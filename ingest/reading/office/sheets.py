@@ -17,7 +17,18 @@ _MAX_CELL_CHARS = 60  # a longer text wraps
 _MAX_WIDTH_PT = 5_000.0
 
 # Number formats with a fixed number (ECMA-376 part 1, 18.8.30); those of dates vary with the reader's country.
-_BUILT_IN = {1: "0", 2: "0.00", 3: "#,##0", 4: "#,##0.00", 9: "0%", 10: "0.00%", 37: "#,##0", 38: "#,##0", 39: "#,##0.00", 40: "#,##0.00"}
+_BUILT_IN = {
+    1: "0",
+    2: "0.00",
+    3: "#,##0",
+    4: "#,##0.00",
+    9: "0%",
+    10: "0.00%",
+    37: "#,##0",
+    38: "#,##0",
+    39: "#,##0.00",
+    40: "#,##0.00",
+}
 _BUILT_IN |= dict.fromkeys((14, 15, 16, 17, *range(27, 32), *range(50, 59)), "yyyy-mm-dd")
 _BUILT_IN |= {22: "yyyy-mm-dd hh:mm"} | dict.fromkeys((18, 19, 20, 21, 32, 33, 45, 46, 47), "hh:mm:ss")
 

@@ -102,9 +102,7 @@ def _table(table: Node) -> str:
     return to_table(rows)
 
 
-def _picture(
-    package: Package, shape: Node, relations: dict[str, tuple[str, str]], pictures: dict[str, bytes]
-) -> str:
+def _picture(package: Package, shape: Node, relations: dict[str, tuple[str, str]], pictures: dict[str, bytes]) -> str:
     blip = first(shape, "blip")
     name = relations.get(blip.get("r:embed", "") if blip is not None else "", ("", ""))[1]
     if not name.lower().endswith(_SHOWN_PICTURES) or not package.has(name):

@@ -19,9 +19,11 @@ from ingest.values import canonical_json, normal_key
 
 Verdict = Literal["matched", "wrong", "missing", "invented", "extra"]
 
-# A match outweighs any sum of likenesses, so that pairing maximises matches first.
-_MATCH: Final = 1_000_000
-_LIKENESS: Final = 1_000
+# Pairing maximises matching leaves first, then rows that match as a whole, then likeness: each outweighs any sum of the
+# next.
+_MATCH: Final = 10**12
+_WHOLE: Final = 10**8
+_LIKENESS: Final = 10**3
 
 _Weigh = Callable[[int, int], int]
 
@@ -185,7 +187,8 @@ class _Comparer:
                 matches += is_match
                 weight += each
         shared = (expected.listed & predicted.listed).total() if expected.listed else 0
-        return matches + shared, weight + shared * _MATCH
+        matches += shared
+        return matches, weight + shared * _MATCH + (_WHOLE if matches == expected.size else 0)
 
     def _weight(self, predicted: Json, expected: Json, path: Path_) -> tuple[bool, int]:
         judgement = judge(predicted, expected, self._options)

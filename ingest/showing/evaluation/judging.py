@@ -96,7 +96,7 @@ def _is_same_text(predicted: Json, expected: Json) -> bool:
 
 def _is_same_code(left: str, right: str) -> bool:
     """Texts of digits that differ in punctuation other than decimal separators and signs: phone and account numbers."""
-    if re.search(r"\d[.,]\d|(?<!\d)[-−–(]\s?\d", f"{left} {right}"):
+    if any(re.search(r"\d[.,]\d|^\W*[-−–(]|\d[-−–]$", text) for text in (left, right)):
         return False
     return squash(left) == squash(right) != ""
 

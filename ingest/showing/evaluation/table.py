@@ -48,24 +48,31 @@ def _headline(evaluation: Evaluation) -> list[str]:
 def _field_table(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
+    lines = [(score.field or "(the whole)", _cells(score.counts)) for score in evaluation.fields]
+    total = _cells(evaluation.overall)
+    # A way to match, or to fail, that never occurs is not worth a column.
+    shown = [name for name in total if name in ("values", "match") or total[name] not in ("0", "0.0%", "-")]
     table = Table(box=None, pad_edge=False)
-    table.add_column("field", overflow="fold")
-    ways = ("exact", "normalised", "numeric", "date", "token F1")
-    for name in ("expected", "match", *ways, "wrong", "missing", "invented", "extra"):
+    table.add_column("field", overflow="fold", min_width=16)
+    for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
-    for score in evaluation.fields:
-        table.add_row(score.field or "(the whole)", *_cells(score.counts))
-    table.add_row("all", *_cells(evaluation.overall), style="bold")
+    for field, cells in lines:
+        table.add_row(field, *(cells[name] for name in shown))
+    table.add_row("all", *(total[name] for name in shown), style="bold")
     return table
 
 
-def _cells(counts: Counts) -> list[str]:
-    def share(number: int) -> str:
-        return _percent(number / counts.expected) if counts.expected else "-"
-
-    ways = [share(number) for number in (counts.exact, counts.normalised, counts.numeric, counts.date)]
-    rest = [str(number) for number in (counts.wrong, counts.missing, counts.invented, counts.extra)]
-    return [str(counts.expected), _percent(counts.accuracy), *ways, _percent(counts.token_f1), *rest]
+def _cells(counts: Counts) -> dict[str, str]:
+    ways = {"exact": counts.exact, "normalised": counts.normalised, "numeric": counts.numeric, "date": counts.date}
+    shares = {name: _percent(n / counts.expected if counts.expected else None) for name, n in ways.items()}
+    fates = {"wrong": counts.wrong, "missing": counts.missing, "invented": counts.invented, "extra": counts.extra}
+    return {
+        "values": str(counts.expected),
+        "match": _percent(counts.accuracy),
+        **shares,
+        "token F1": _percent(counts.token_f1),
+        **{name: str(number) for name, number in fates.items()},
+    }
 
 
 def _row_table(evaluation: Evaluation) -> Table:

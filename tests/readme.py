@@ -1,0 +1,99 @@
+"""The parts of the README that the code knows better: `python -m tests.readme` writes them anew."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel
+
+import ingest
+from ingest import errors
+from ingest.config import AskingSettings, Config, PlanningSettings, ReadingSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+
+def written(name: str) -> str:
+    """What the README has between `<!-- name -->` and `<!-- end -->`."""
+    match = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert match, name
+    return match[1].strip()
+
+
+def settings_table() -> str:
+    """Every setting with its default, from `config.py`."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    sections: dict[str, type[BaseModel]] = {
+        "reading": ReadingSettings,
+        "asking": AskingSettings,
+        "planning": PlanningSettings,
+    }
+    for section, model in sections.items():
+        for name, field in model.model_fields.items():
+            default = "" if field.default in (None, ()) else f"`{field.default}`"
+            rows.append(f"| `{section}.{name}` | {default} | {field.description} |")
+    jobs = Config.model_fields["jobs"]
+    rows.append(f"| `jobs` | `{jobs.default}` | {jobs.description} |")
+    return "\n".join(rows)
+
+
+def exits_table() -> str:
+    """Every exit code, from the error tree."""
+    branches = [
+        value
+        for _, value in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(value, errors.IngestError) and errors.IngestError in value.__bases__
+    ]
+    rows = ["| code | meaning |", "|---|---|", "| 0 | all records complete |", "| 1 | some records not complete |"]
+    rows += [
+        f"| {branch.exit_code} | {(branch.__doc__ or '').splitlines()[0].rstrip('.')} |"
+        for branch in sorted(branches, key=lambda branch: branch.exit_code)
+    ]
+    return "\n".join([*rows, "| 130 | interrupted; every answer received is kept |"])
+
+
+def recipes_table() -> str:
+    """The recipes that come along."""
+    rows = ["| recipe | what it extracts |", "|---|---|"]
+    rows += [f"| `{name}` | {ingest.load_recipe(name).description} |" for name in ingest.recipe_names()]
+    return "\n".join(rows)
+
+
+def first_command() -> str:
+    """The part of the first command that runs the main job."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return str(blocks[0].rpartition("&&")[2].strip().removeprefix(".venv/bin/"))
+
+
+def output_block(folder: Path) -> str:
+    """What the first command prints, with the seconds and the folder made the same every time."""
+    command = [sys.executable, "-m", *first_command().split()[:-1], str(folder), "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    text = re.sub(r" in [\d.]+ s;", " in 5.2 s;", done.stdout.replace(str(folder), "out"))
+    return f"```text\n{text.strip()}\n```"
+
+
+def main() -> None:
+    """Write every generated part of the README."""
+    with tempfile.TemporaryDirectory() as folder:
+        parts = {
+            "output": output_block(Path(folder) / "out"),
+            "recipes": recipes_table(),
+            "settings": settings_table(),
+            "exits": exits_table(),
+        }
+    text = README.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text, flags=re.DOTALL)
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
