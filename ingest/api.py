@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -93,7 +94,7 @@ def extract(
     A document that cannot be read gives a `failed` record. Raises ConfigError when `path` is not one document, and
     the errors of `stream`.
     """
-    return _wait(extract_async(path, schema=schema, recipe=recipe, local=local, output=output, config=config))
+    return _wait(_one(path, _config(schema, recipe, local, output, config), _class_of(schema)))
 
 
 @overload
@@ -104,12 +105,12 @@ async def extract_async(
 async def extract_async(
     path: PathLike,
     *,
-    schema: JsonObject | type[BaseModel] | PathLike | None = ...,
+    schema: JsonObject | PathLike | None = ...,
     recipe: PathLike | None = ...,
     local: bool = ...,
     output: PathLike | None = ...,
     config: Config | None = ...,
-) -> Record[Any]: ...
+) -> Record[dict[str, Any]]: ...
 async def extract_async(
     path: PathLike,
     *,
@@ -120,13 +121,7 @@ async def extract_async(
     config: Config | None = None,
 ) -> Record[Any]:
     """`extract` for programs that have a running event loop."""
-    records = [
-        record
-        async for record in stream([path], schema=schema, recipe=recipe, local=local, output=output, config=config)
-    ]
-    if len(records) != 1:
-        raise ConfigError(f"{path} holds {len(records)} documents: use run() for more than one")
-    return records[0]
+    return await _one(path, _config(schema, recipe, local, output, config), _class_of(schema))
 
 
 @overload
@@ -165,11 +160,32 @@ def run(
     `output` keeps records and ledger in a folder; without it nothing is written and nothing is remembered. Leaving
     the iteration early cancels what is under way and keeps every answer received.
     """
-    records = stream(paths, schema=schema, recipe=recipe, local=local, output=output, config=config, observer=observer)
-    return _iterate(records)
+    chosen = _config(schema, recipe, local, output, config)
+    return _iterate(_records(paths, chosen, _class_of(schema), observer))
 
 
-async def stream(
+@overload
+def stream(
+    paths: Sequence[PathLike],
+    *,
+    schema: type[_M],
+    local: bool = ...,
+    output: PathLike | None = ...,
+    config: Config | None = ...,
+    observer: Observer | None = ...,
+) -> AsyncIterator[Record[_M]]: ...
+@overload
+def stream(
+    paths: Sequence[PathLike],
+    *,
+    schema: JsonObject | PathLike | None = ...,
+    recipe: PathLike | None = ...,
+    local: bool = ...,
+    output: PathLike | None = ...,
+    config: Config | None = ...,
+    observer: Observer | None = ...,
+) -> AsyncIterator[Record[dict[str, Any]]]: ...
+def stream(
     paths: Sequence[PathLike],
     *,
     schema: JsonObject | type[BaseModel] | PathLike | None = None,
@@ -184,12 +200,8 @@ async def stream(
     Raises ConfigError when nothing is found, AuthRejected and QuotaExhausted when the endpoint will not serve this
     account, LedgerError and OutputError when results cannot be kept. Files that cannot be used are failed records.
     """
-    from ingest import engine
-
     chosen = _config(schema, recipe, local, output, config)
-    model = schema if isinstance(schema, type) else None
-    async for record in engine.run(paths, chosen, observer):
-        yield record if model is None else _typed(record, model)
+    return _records(paths, chosen, _class_of(schema), observer)
 
 
 def run_to_folder(paths: Sequence[PathLike], config: Config, observer: Observer | None = None) -> RunSummary:
@@ -199,8 +211,9 @@ def run_to_folder(paths: Sequence[PathLike], config: Config, observer: Observer 
     summaries: list[RunSummary] = []
 
     async def drain() -> None:
-        async for _ in engine.run(paths, config, observer, summaries.append):
-            pass
+        async with aclosing(engine.run(paths, config, observer, summaries.append)) as records:
+            async for _ in records:
+                pass
 
     _wait(drain())
     return summaries[0]
@@ -214,6 +227,28 @@ def plan(paths: Sequence[PathLike], config: Config, observer: Observer | None = 
     from ingest import engine
 
     return _wait(engine.plan(paths, config, observer))
+
+
+async def _one(path: PathLike, config: Config, model: type[BaseModel] | None) -> Record[Any]:
+    async with aclosing(_records([path], config, model, None)) as stream_of_one:
+        records = [record async for record in stream_of_one]
+    if len(records) != 1:
+        raise ConfigError(f"{path} holds {len(records)} documents: use run() for more than one")
+    return records[0]
+
+
+async def _records(
+    paths: Sequence[PathLike], config: Config, model: type[BaseModel] | None, observer: Observer | None
+) -> AsyncGenerator[Record[Any]]:
+    from ingest import engine
+
+    async with aclosing(engine.run(paths, config, observer)) as records:
+        async for record in records:
+            yield record if model is None else _typed(record, model)
+
+
+def _class_of(schema: object) -> type[BaseModel] | None:
+    return schema if isinstance(schema, type) and issubclass(schema, BaseModel) else None
 
 
 def _config(
@@ -236,18 +271,19 @@ def _config(
 
 
 def _typed(record: Record[Any], model: type[BaseModel]) -> Record[Any]:
-    """The record with its data as an instance of the class."""
-    if record.data is None:
-        return record
+    """The record with its data as an instance of the class; None, and not complete, when it does not fit."""
+    fields = {name: getattr(record, name) for name in Record.model_fields}
     try:
-        return record.model_copy(update={"data": model.model_validate(record.data)})
+        fields["data"] = None if record.data is None else model.model_validate(record.data)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"/{step}" for step in first["loc"])
         problem = ProblemInfo(stage="check", code="off_schema", message=first["msg"], pointer=where)
-        problems = record.problems if record.status != "complete" else (*record.problems, problem)
-        status = "partial" if record.status == "complete" else record.status
-        return record.model_copy(update={"data": None, "problems": problems, "status": status})
+        fields["data"] = None
+        if record.status == "complete":
+            fields |= {"status": "partial", "problems": (*record.problems, problem)}
+    # mypy cannot see that a class known at run time may stand for the type parameter.
+    return Record[model](**fields)  # type: ignore[valid-type]
 
 
 class _LoopThread:
@@ -293,18 +329,20 @@ def _wait(work: Coroutine[Any, Any, _T]) -> _T:
         thread.close()
 
 
-def _iterate(records: AsyncIterator[_T]) -> Iterator[_T]:
+def _iterate(records: AsyncGenerator[_T]) -> Iterator[_T]:
     thread = _LoopThread()
-
-    async def advance() -> _T:
-        return await anext(records)
-
     try:
         while True:
             try:
-                record = thread.wait(advance())
+                record = thread.wait(_advance(records))
             except StopAsyncIteration:
                 return
             yield record
     finally:
+        # An iteration left early ends its workers and closes its ledger before the loop goes.
+        thread.wait(records.aclose())
         thread.close()
+
+
+async def _advance(records: AsyncGenerator[_T]) -> _T:
+    return await anext(records)

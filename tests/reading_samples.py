@@ -98,8 +98,8 @@ def make_pptx(*slides: str) -> bytes:
     ids = "".join(f'<p:sldId id="{index}" r:id="r{index}"/>' for index in range(len(slides)))
     members: dict[str, str | bytes] = {
         "_rels/.rels": make_relations(r1=("officeDocument", "ppt/presentation.xml")),
-        "ppt/presentation.xml": f'<p:presentation {space}><p:sldIdLst>{ids}</p:sldIdLst><p:sldSz cx="9144000" cy="6858000"/>'
-        "</p:presentation>",
+        "ppt/presentation.xml": f"<p:presentation {space}><p:sldIdLst>{ids}</p:sldIdLst>"
+        '<p:sldSz cx="9144000" cy="6858000"/></p:presentation>',
         "ppt/_rels/presentation.xml.rels": make_relations(
             **{f"r{index}": ("slide", f"slides/slide{index}.xml") for index in range(len(slides))}
         ),
@@ -118,7 +118,8 @@ def make_xlsx(rows: str, formats: str = "", strings: str = "") -> bytes:
     return make_zip(
         {
             "_rels/.rels": make_relations(r1=("officeDocument", "xl/workbook.xml")),
-            "xl/workbook.xml": f'<workbook {space}><sheets><sheet name="Data" sheetId="1" r:id="r1"/></sheets></workbook>',
+            "xl/workbook.xml": f"<workbook {space}><sheets>"
+            '<sheet name="Data" sheetId="1" r:id="r1"/></sheets></workbook>',
             "xl/_rels/workbook.xml.rels": make_relations(
                 r1=("worksheet", "worksheets/sheet1.xml"),
                 r2=("styles", "styles.xml"),
@@ -139,7 +140,8 @@ def make_epub() -> bytes:
     )
     package = (
         '<package xmlns="http://www.idpf.org/2007/opf" version="2.0"><metadata/><manifest>'
-        '<item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/></spine></package>'
+        '<item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest>'
+        '<spine><itemref idref="a"/></spine></package>'
     )
     text = '<html xmlns="http://www.w3.org/1999/xhtml"><body><p>It was a dark night.</p></body></html>'
     return make_zip(
@@ -155,9 +157,11 @@ def make_xps() -> bytes:
         {
             "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
             f'<Relationship Id="r" Type="{fixed}" Target="/FixedDocSeq.fdseq"/></Relationships>',
-            "FixedDocSeq.fdseq": f'<FixedDocumentSequence {space}><DocumentReference Source="/d.fdoc"/></FixedDocumentSequence>',
+            "FixedDocSeq.fdseq": f"<FixedDocumentSequence {space}>"
+            '<DocumentReference Source="/d.fdoc"/></FixedDocumentSequence>',
             "d.fdoc": f'<FixedDocument {space}><PageContent Source="/p.fpage"/></FixedDocument>',
-            "p.fpage": f'<FixedPage {space} Width="400" Height="300"><Path Data="M 9,9 L 99,9 99,99 Z" Fill="#ff0000"/></FixedPage>',
+            "p.fpage": f'<FixedPage {space} Width="400" Height="300">'
+            '<Path Data="M 9,9 L 99,9 99,99 Z" Fill="#ff0000"/></FixedPage>',
         }
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from chunk_forms import check_strict, wrap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from ingest.asking import schema
 from ingest.asking.coerce import coerce
+from tests.chunk_forms import check_strict, wrap
 
 JsonObject = dict[str, Any]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from chunk_forms import check_strict, wrap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -19,6 +18,7 @@ from pydantic import BaseModel, Field
 from ingest.asking import schema
 from ingest.errors import ConfigError
 from ingest.types import Cite
+from tests.chunk_forms import check_strict, wrap
 
 JsonObject = dict[str, Any]
 
@@ -510,8 +510,8 @@ def _named(value: Any, form: JsonObject, root: JsonObject) -> Any:
         options = [option for option in form["anyOf"] if option.get("type") in (None, _type_name(value))]
         return _named(value, options[0], root) if options else value
     if isinstance(value, dict):
-        properties = form.get("properties", {})
-        return {name: _named(item, properties[name], root) for name, item in value.items() if name in properties}
+        known = form.get("properties") or dict.fromkeys(value, form.get("additionalProperties"))
+        return {name: _named(item, known[name], root) for name, item in value.items() if name in known}
     return [_named(item, form["items"], root) for item in value] if isinstance(value, list) else value
 
 

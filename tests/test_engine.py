@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ScriptedModel:
 
     stamina.set_testing(True, attempts=3)
     scripted = ScriptedModel()
-    monkeypatch.setattr(session, "_local_app", lambda: scripted)
+    monkeypatch.setattr(session, "EmbeddedEngine", lambda: nullcontext(scripted))
     return scripted
 
 

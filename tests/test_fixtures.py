@@ -51,7 +51,7 @@ def pdf_pages(data: bytes) -> list[str]:
     document = pymupdf.open(stream=data, filetype="pdf")
     if document.needs_pass:
         assert document.authenticate(PASSWORD)
-    return [page.get_text() for page in document]
+    return [document[index].get_text() for index in range(document.page_count)]
 
 
 def image_frames(data: bytes) -> list[Image.Image]:

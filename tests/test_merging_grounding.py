@@ -45,6 +45,7 @@ def find(value: Any, text: str, quote: str | None = None) -> Evidence:
         ("office fluid", "o\ufb03ce \ufb02uid", "o\ufb03ce \ufb02uid", "normalised"),
         ("management", "the manage-\nment of", "manage- ment", "normalised"),
         ("DE123456789", "VAT:DE123456789;", "DE123456789", "exact"),
+        ("(Acme) Ltd.", "for (Acme) Ltd. in", "(Acme) Ltd.", "exact"),
         ("12345678", "no 1234 5678 x", None, "ungrounded"),
         ("201-113-40209", "no 201 113 40209", "201 113 40209", "normalised"),
         # numbers, in any locale
@@ -177,6 +178,7 @@ def test_field_name_and_quote_settle_which_of_several_places() -> None:
     box = ground({"total": 9.0}, origins, {1: page(text)}, {0: (1,)})["/total"][0].bbox
     assert box is not None
     assert box[1] == LINE_PT
+    assert find("Acme Ltd", "ACME LTD\nyours, Acme Ltd").quote == "Acme Ltd"
     box = find(9.0, text, quote="Cash 9.00").bbox
     assert box is not None
     assert box[1] == 2 * LINE_PT

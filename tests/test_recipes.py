@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel
 
 import pipelines.recipes
 from ingest.config import AskingSettings, PlanningSettings, ReadingSettings
@@ -22,7 +23,11 @@ MERGE_RULES = {
     "array": {"concat", "union", "by-key"},
     "leaf": {"agree", "first", "last", "max", "min", "sum", "longest", "any", "all", "synthesize"},
 }
-TABLES = {"reading": ReadingSettings, "asking": AskingSettings, "planning": PlanningSettings}
+TABLES: dict[str, type[BaseModel]] = {
+    "reading": ReadingSettings,
+    "asking": AskingSettings,
+    "planning": PlanningSettings,
+}
 
 
 def load_schema(name: str) -> dict[str, Any]:

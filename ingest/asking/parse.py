@@ -89,10 +89,16 @@ def _read_within(text: str) -> JsonObject | None:
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, dict) and end - start > longest:
+        if isinstance(value, dict) and end - start > longest and not _is_inside(text, start, end):
             longest, found = end - start, value
         start = end - 1
     return found
+
+
+def _is_inside(text: str, start: int, end: int) -> bool:
+    """Whether an object is a piece of a larger one that could not be read: JSON goes on around it, not prose."""
+    before, after = text[:start].rstrip(), text[end:].lstrip()
+    return before.endswith(("[", ",", "{", '":')) or after.startswith((",", "]", "}"))
 
 
 def _body(text: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ async def run(
     config: Config,
     observer: Observer | None = None,
     on_summary: Callable[[RunSummary], None] | None = None,
-) -> AsyncIterator[Record[Any]]:
+) -> AsyncGenerator[Record[Any]]:
     """Ingest files, folders and globs; one record per document, in the order of discovery.
 
     Records are on disk (when `config.output` is set) before they are yielded. `on_summary` gets the run's summary
@@ -46,11 +47,13 @@ async def run(
     async with Session(config, tell) as session:
         tell(Event("run_started", documents=len(found)))
         rows: list[DocumentRow] = []
-        async for record, result in _in_order(session, found):
-            rows.append(make_row(record, result))
-            session.write(record)
-            tell(Event("document_finished", record.document.name, status=record.status, message=rows[-1].problem or ""))
-            yield record
+        async with aclosing(_in_order(session, found)) as results:
+            async for record, result in results:
+                row = make_row(record, result)
+                rows.append(row)
+                session.write(record)
+                tell(Event("document_finished", row.name, status=row.status, message=row.problem or ""))
+                yield record
         summary = session.finish(rows, time.monotonic() - started)
         tell(Event("run_finished", documents=len(rows)))
         if on_summary is not None:
@@ -88,7 +91,7 @@ async def _find(paths: Sequence[str | Path], config: Config) -> list[Found]:
     return found
 
 
-async def _in_order(session: Session, found: Sequence[Found]) -> AsyncIterator[tuple[Record[Any], ChunkResult]]:
+async def _in_order(session: Session, found: Sequence[Found]) -> AsyncGenerator[tuple[Record[Any], ChunkResult]]:
     """Documents in flight, results in the order given; the window bounds how far the quick ones may run ahead."""
     jobs = session.config.jobs
     limit = asyncio.Semaphore(jobs)

@@ -12,9 +12,10 @@ from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from ingest.asking import prompt, schema
-from ingest.asking.client import AsgiApp, AsgiScope, Attempt, Client, Receive, Send
+from ingest.asking.client import Attempt, Client
 from ingest.config import Config
 from ingest.engine.assembly import model_info, summarise
+from ingest.engine.embedded import EmbeddedEngine
 from ingest.keeping.ledger import LEDGER_FOLDER, Ledger
 from ingest.keeping.sinks.files import FilesSink
 from ingest.merging.merge import check_rules
@@ -70,7 +71,7 @@ class Session:
                 self._sink = self._stack.enter_context(FilesSink(config.output)) if config.output else None
                 info = model_info(config)
                 self._run_id = self.ledger.start_run(config.recipe.name, info.model, info.endpoint)
-                app = _local_app() if config.endpoint.local else None
+                app = await self._stack.enter_async_context(EmbeddedEngine()) if config.endpoint.local else None
                 client = Client(config.endpoint, config.profile, config.asking, app, self._record_attempt)
                 self.client = await self._stack.enter_async_context(client)
         except BaseException:
@@ -161,25 +162,6 @@ class Session:
         self.ledger.record_attempt(
             self._run_id, attempt.key, attempt.elapsed_s, attempt.outcome, attempt.message, usage, cost
         )
-
-
-def _local_app() -> AsgiApp:
-    """The embedded engine, mounted in-process. It is imported when the first request comes: most reruns send none."""
-    making: asyncio.Future[AsgiApp] | None = None
-
-    async def app(scope: AsgiScope, receive: Receive, send: Send) -> None:
-        nonlocal making
-        if making is None:
-            making = asyncio.ensure_future(asyncio.to_thread(_make_local_app))
-        await (await making)(scope, receive, send)
-
-    return app
-
-
-def _make_local_app() -> AsgiApp:
-    from ingest.local.server import create_app
-
-    return create_app()
 
 
 def _rendering(config: Config) -> Rendering:

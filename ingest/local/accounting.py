@@ -6,10 +6,12 @@ It shares nothing with the estimator of the pipeline, so that a wrong figure on 
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
+import importlib.util
 import json
+import sys
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +30,7 @@ _MILLION = Decimal(1_000_000)
 # Counting holds the interpreter's lock; longer texts are counted in pieces so that other threads get their turn.
 _PIECE_CHARACTERS = 1_000_000
 _KEPT_ENTRIES = 10_000
+_BINDINGS = "bpe_openai._bindings"
 
 
 class _Encoder(Protocol):
@@ -42,17 +45,20 @@ class _Encoder(Protocol):
 def _load_encoder(name: str) -> _Encoder:
     """The byte-pair encoder of the `bpe-openai` wheel, whose vocabulary lies inside it.
 
-    The compiled module is used, not the package's wrapper: the wrapper reads every vocabulary a second time (1.5 s)
-    and refuses texts of a million characters.
+    Only the compiled module is loaded: the package around it reads every vocabulary a second time (half a second),
+    warns of its own deprecated calls, and refuses texts of a million characters.
     """
-    try:
-        with warnings.catch_warnings():
-            # The package opens its data with a call deprecated in Python 3.11 and 3.12.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            from bpe_openai import _bindings
-    except ImportError as error:
-        raise ConfigError("the local engine needs bpe-openai; run: pip install 'ingest[local]'") from error
-    encoder: _Encoder = _bindings.tokenizer_for_encoding(name)
+    module = sys.modules.get(_BINDINGS)
+    if module is None:
+        package = importlib.util.find_spec("bpe_openai")
+        folders = package.submodule_search_locations if package else None
+        spec = importlib.machinery.PathFinder.find_spec(_BINDINGS, folders) if folders else None
+        if spec is None or spec.loader is None:
+            raise ConfigError("the local engine needs bpe-openai; run: pip install 'ingest[local]'")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[_BINDINGS] = module
+    encoder: _Encoder = module.tokenizer_for_encoding(name)
     return encoder
 
 

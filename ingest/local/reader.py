@@ -56,7 +56,7 @@ def _segment_gap(rows: Iterable[str]) -> float:
     """Columns of white space that part two segments: 2, or 3 on a page whose words themselves stand two apart."""
     gaps = [len(m.group()) for row in rows for m in re.finditer(r"(?<=\S) +(?=\S)", row)]
     single, double = gaps.count(1), gaps.count(2)
-    return 3.0 if double > 12 and double > 4 * single else 2.0
+    return 3.0 if double > 5 and double > 4 * single else 2.0
 
 
 def _split_segments(tokens: Sequence[Token], gap: float) -> list[Segment]:

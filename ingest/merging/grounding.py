@@ -42,6 +42,7 @@ _MIN_COVERED: Final = 0.7
 _FAR: Final = 8.0
 _TAKEN: Final = 4.0
 _BACKWARDS: Final = 0.5
+_REWRITTEN: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,19 +265,19 @@ class _Finder:
 
     def _cost(self, hit: _Hit, anchor: _Hit, leaf: _Leaf) -> float:
         taken = _TAKEN / 2 if hit.key in self._taken[_pattern(leaf.steps)] else 0.0
-        return taken + _distance(hit, anchor)
+        return taken + _REWRITTEN * _is_rewritten(leaf, hit) + _distance(hit, anchor)
 
     def _best_alone(self, leaf: _Leaf, hits: Sequence[_Hit]) -> _Hit:
-        """Without siblings: where the field's own name stands on the line, then the first in reading order."""
+        """Without siblings: as the model wrote it, then with the field's own name on the line, then the first."""
         if len(hits) == 1:
             return hits[0]
         names = {token for token in _name_tokens(leaf.steps) if len(token) > 2}
         taken = self._taken[_pattern(leaf.steps)]
 
-        def cost(hit: _Hit) -> tuple[bool, int]:
+        def cost(hit: _Hit) -> tuple[bool, bool, int]:
             page = hit.page
             line = page.line_of[hit.span.words[0]]
-            return (hit.key in taken, -len(names & page.tokens_by_line[line]))
+            return (hit.key in taken, _is_rewritten(leaf, hit), -len(names & page.tokens_by_line[line]))
 
         return min(hits, key=cost)
 
@@ -414,6 +415,11 @@ def _search_pieces(text: str, size: int, page: PageText) -> list[_Hit]:
 
 def _grade(page: PageText, span: Span, text: str) -> Grade:
     return "exact" if " ".join(page.quote(span).split()) == " ".join(text.split()) else "normalised"
+
+
+def _is_rewritten(leaf: _Leaf, hit: _Hit) -> bool:
+    """Whether a text stands there in another spelling. Numbers lose their spelling in JSON, so theirs says nothing."""
+    return isinstance(leaf.value, str) and hit.grade != "exact"
 
 
 def _reading_place(hit: _Hit) -> tuple[int, int, float]:

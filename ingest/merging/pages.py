@@ -158,7 +158,7 @@ class PageText:
         found: dict[tuple[int, ...], Span] = {}
         for stream in self._streams:
             for span in self._find_in(stream, needle, breaks):
-                found.setdefault(tuple(sorted(span.words)), span)
+                found.setdefault(tuple(sorted(span.words)), self._with_edges(span, text.strip()))
         whole = [span for span in found.values() if not span.is_inner]
         return whole or list(found.values())
 
@@ -172,6 +172,17 @@ class PageText:
                 inner = any(c.isalnum() for c in first[: span.start]) or any(c.isalnum() for c in last[span.end :])
                 yield Span(span.words, span.start, span.end, inner)
             offset = stream.text.find(needle, offset + 1)
+
+    def _with_edges(self, span: Span, text: str) -> Span:
+        """The span with the punctuation that `text` begins and ends with, where it is printed too."""
+        first, last = self.words[span.words[0]].text, self.words[span.words[-1]].text
+        lead, trail = _edges(text)
+        start, end = span.start, span.end
+        if lead and first[:start].endswith(lead):
+            start -= len(lead)
+        if trail and last[end:].startswith(trail):
+            end += len(trail)
+        return Span(span.words, start, end, span.is_inner)
 
     def _cut(self, stream: _Stream, start: int, end: int) -> Span:
         """The span of characters `start`..`end` of a stream."""
@@ -410,6 +421,12 @@ def _raw_offsets(text: str) -> tuple[int, ...]:
     # Composed and decomposed accents may squash differently as a whole; never index beyond what there is.
     missing = len(squash(text)) - len(offsets)
     return tuple(offsets[: len(squash(text))]) + (len(text) - 1,) * max(missing, 0)
+
+
+def _edges(text: str) -> tuple[str, str]:
+    """What stands before the first and after the last letter or digit."""
+    solid = [offset for offset, char in enumerate(text) if char.isalnum()]
+    return (text[: solid[0]], text[solid[-1] + 1 :]) if solid else (text, "")
 
 
 @lru_cache(maxsize=4_096)

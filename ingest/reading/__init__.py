@@ -47,11 +47,13 @@ EXTRACTORS: dict[str, str] = {
     "image/heic": _IMAGE,
 }
 
+_TO_PDF = "save it as PDF or DOCX (LibreOffice: soffice --headless --convert-to pdf FILE)"
+
 # What people hand us that no extractor reads, and the way out.
 _WAYS_OUT: dict[str, str] = {
-    "application/vnd.oasis.opendocument": "save it as PDF or DOCX (LibreOffice: soffice --headless --convert-to pdf FILE)",
-    "application/rtf": "save it as PDF or DOCX (LibreOffice: soffice --headless --convert-to pdf FILE)",
-    "application/msword": "save it as PDF or DOCX (LibreOffice: soffice --headless --convert-to pdf FILE)",
+    "application/vnd.oasis.opendocument": _TO_PDF,
+    "application/rtf": _TO_PDF,
+    "application/msword": _TO_PDF,
     "application/vnd.ms-excel": "save it as PDF or XLSX (LibreOffice: soffice --headless --convert-to xlsx FILE)",
     "application/vnd.ms-powerpoint": "save it as PDF or PPTX (LibreOffice: soffice --headless --convert-to pptx FILE)",
     "application/vnd.ms-outlook": "save the message as PDF, and its attachments as files",

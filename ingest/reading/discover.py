@@ -18,7 +18,7 @@ from ingest.reading.media import HEAD_BYTES, sniff
 from ingest.types import Source
 
 _BLOCK_BYTES = 1 << 20
-# A name becomes a file name with a suffix and, while it is written, a temporary one: common file systems take 255 bytes.
+# A name gets a suffix and, while its record is written, another one: common file systems take 255 bytes.
 _MAX_STEP_BYTES = 180
 _MAX_NAME_BYTES = 900
 _STATE_FOLDER = ".ingest"
@@ -39,9 +39,9 @@ def discover(paths: Iterable[str | os.PathLike[str]], output: Path | None = None
     """The files that `paths` name: files, folders with all below them, and glob patterns; lazily, in a stable order.
 
     Within a folder files come sorted. Hidden files and folders, and known answers (`NAME.truth.json`), are skipped
-    unless named themselves, and so is `output`, and any folder that an earlier run wrote to. No file comes twice. Two files that would share a record's name are
-    told apart by a suffix made from the path of the later one. A folder that may not be read is found as if it were a
-    file, so that it fails by itself.
+    unless named themselves, and so is `output`, and any folder that an earlier run wrote to. No file comes twice. Two
+    files that would share a record's name are told apart by a suffix made from the path of the later one. A folder
+    that may not be read is found as if it were a file, so that it fails by itself.
 
     Raises ConfigError, before the first file, when a path does not exist or a pattern matches nothing.
     """

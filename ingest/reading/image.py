@@ -68,9 +68,8 @@ class ImageExtractor:
         with _opened(source) as image:
             frames = _frame_count(image, source)
             if frames > settings.max_pages:
-                raise TooLarge(
-                    f"{source.name} has {frames:,} frames, more than the limit of {settings.max_pages:,}: raise max_pages"
-                )
+                limit = f"more than the limit of {settings.max_pages:,}"
+                raise TooLarge(f"{source.name} has {frames:,} frames, {limit}: raise max_pages")
             parts = tuple(_describe(image, source, index, settings) for index in range(frames))
         if all(part.error is not None for part in parts):
             problem = parts[0].error

@@ -79,10 +79,8 @@ def is_gray(image: PillowImage.Image) -> bool:
     if image.mode == "L":
         return True
     red, green, blue = image.split()
-    return all(
-        ImageChops.difference(one, other).getextrema()[1] <= _GRAY_TOLERANCE
-        for one, other in ((red, green), (green, blue))
-    )
+    pairs = ((red, green), (green, blue))
+    return all(_extrema(ImageChops.difference(one, other))[1] <= _GRAY_TOLERANCE for one, other in pairs)
 
 
 def _encode(image: PillowImage.Image, rendering: Rendering) -> tuple[bytes, PillowImage.Image]:
@@ -132,6 +130,6 @@ def _to_8_bits(image: PillowImage.Image) -> PillowImage.Image:
 def _extrema(image: PillowImage.Image) -> tuple[float, float]:
     extrema = image.getextrema()
     low, high = extrema[0], extrema[1]
-    if not isinstance(low, int | float) or not isinstance(high, int | float):
+    if isinstance(low, tuple) or isinstance(high, tuple):
         raise ValueError(f"unexpected bands in an image of mode {image.mode}")
-    return float(low), float(high)
+    return low, high

@@ -113,12 +113,14 @@ def _collides(word: Word, line: Sequence[Word]) -> bool:
 
 def _segments(line: Sequence[Word]) -> list[_Segment]:
     groups: list[list[Word]] = []
+    right = -math.inf
     for word in line:
-        height = word.bbox[3] - word.bbox[1]
-        if groups and word.bbox[0] - max(w.bbox[2] for w in groups[-1][-3:]) <= _SEGMENT_GAP * height:
+        x0, y0, x1, y1 = word.bbox
+        if x0 - right <= _SEGMENT_GAP * (y1 - y0):
             groups[-1].append(word)
         else:
             groups.append([word])
+        right = max(right, x1) if len(groups[-1]) > 1 else x1
     return [_Segment(group[0].bbox[0], group[-1].bbox[2], _join(_reading_order(group))) for group in groups]
 
 

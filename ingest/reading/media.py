@@ -172,7 +172,7 @@ def _sniff_broken_zip(file: io.BufferedIOBase) -> str:
 def _sniff_ole(head: bytes, file: io.BufferedIOBase | None) -> str:
     data = head
     if file is not None:
-        # The directory may stand anywhere in a compound file; a stream's name is found in the first megabytes or not at all.
+        # The directory may stand anywhere in a compound file, but hardly beyond its first megabytes.
         file.seek(0)
         data = file.read(16_000_000)
     for stream, media_type in _OLE_STREAMS:

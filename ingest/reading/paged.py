@@ -151,7 +151,8 @@ class _Opened:
 
     def page(self, index: int) -> pymupdf.Page:
         pymupdf.TOOLS.reset_mupdf_warnings()
-        return self.document.load_page(index)
+        page: pymupdf.Page = self.document.load_page(index)
+        return page
 
     def title(self) -> str | None:
         try:

@@ -32,6 +32,9 @@ _MIN_RULES = 2
 _MIN_BANDS = 6
 """Filled boxes that make a table of coloured rows or cells."""
 
+_MUCH_TEXT_CHARS = 400
+"""Legible characters that are a page's text whatever else is painted on it."""
+
 _CELLS = 32
 
 
@@ -84,6 +87,8 @@ def has_trustworthy_text(ink: PageInk) -> bool:
     largest = max((_share(box, ink) for box in ink.pictures), default=0.0)
     if largest >= _SCAN_SHARE and len(ink.words) < _SCAN_MIN_WORDS and len(text) < 6 * _SCAN_MIN_WORDS:
         return False
+    if len(text) >= _MUCH_TEXT_CHARS:
+        return True
     inked = _cells(ink, (*ink.pictures, *(shape.bbox for shape in ink.shapes if _is_ink(shape, ink))))
     written = _cells(ink, (word.bbox for word in ink.words))
     return len(written) >= _MIN_TEXT_SHARE * len(inked | written)
@@ -122,8 +127,7 @@ def _is_ink(shape: Shape, ink: PageInk) -> bool:
 
 
 def _bad_share(text: str) -> float:
-    bad = sum(_is_bad(character) for character in text if not character.isascii() or character < " ")
-    return bad / len(text)
+    return sum(_is_bad(character) for character in text if not " " <= character <= "~") / len(text)
 
 
 def _is_bad(character: str) -> bool:

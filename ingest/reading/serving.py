@@ -1,8 +1,8 @@
 """What a worker process runs: requests come in over a socket, results go back one by one, until the socket closes.
 
-Started by `workers.py` as `python -P -m ingest.reading.serving FD MEMORY_BYTES TIMEOUT_S`. A request is `(operation, source, arguments)`,
-pickled; the answers are `(ITEM, value)` for each result and then `(DONE, should_retire)` or `(FAILED, error)`. A frame is
-8 bytes of length, big-endian, and the pickle.
+Started by `workers.py` as `python -P -m ingest.reading.serving FD MEMORY_BYTES TIMEOUT_S`. A request is
+`(operation, source, arguments)`, pickled; the answers are `(ITEM, value)` for each result and then
+`(DONE, should_retire)` or `(FAILED, (error, should_retire))`. A frame is 8 bytes of length, big-endian, and the pickle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from io import BufferedRWPair
+from typing import Any
 
 from ingest.config import ReadingSettings
 from ingest.errors import IngestError, TooLarge, Unreadable
@@ -28,7 +29,7 @@ def main() -> None:
     """Serve the socket whose descriptor is the first argument."""
     descriptor, memory_bytes, timeout_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # PyMuPDF loads its layout models whenever they are installed: half a second and a gigabyte of address space, unused here.
+    # PyMuPDF loads its layout models whenever they are installed: half a second, and memory that is not used here.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
     _limit("RLIMIT_CORE", 0)
     _limit("RLIMIT_AS", memory_bytes)
@@ -39,7 +40,7 @@ def main() -> None:
             return  # nobody listens any more
 
 
-def _serve(stream: BinaryIO, memory_bytes: int, timeout_s: float) -> None:
+def _serve(stream: BufferedRWPair, memory_bytes: int, timeout_s: float) -> None:
     _send(stream, (READY, None))
     while length := stream.read(LENGTH.size):
         operation, source, arguments = pickle.loads(stream.read(LENGTH.unpack(length)[0]))  # noqa: S301 - the parent's own
@@ -93,7 +94,7 @@ def _check_unchanged(source: Source) -> None:
         raise Unreadable(f"{source.name} changed while it was being read: run again when it is complete")
 
 
-def _send(stream: BinaryIO, message: tuple[str, object]) -> None:
+def _send(stream: BufferedRWPair, message: tuple[str, object]) -> None:
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     stream.write(LENGTH.pack(len(data)))
     stream.write(data)

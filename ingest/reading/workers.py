@@ -1,9 +1,10 @@
 """Worker processes that read files, each call bounded in time and memory.
 
-Every worker has its own process and its own socket, so that one that dies, hangs or is killed takes nothing with it but
-its file: no lock, no queue and no thread is shared. Workers are started on first use as plain interpreters that import this
-package only, never the caller's `__main__`: they work from notebooks, from standard input and from scripts without a guard.
-Results arrive one by one; when a worker fails, what it has delivered is kept and the page at work is known.
+Every worker has its own process and its own socket, so that one that dies, hangs or is killed takes nothing with it
+but its file: no lock, no queue and no thread is shared. Workers are started on first use as plain interpreters that
+import this package only, never the caller's `__main__`: they work from notebooks, from standard input and from scripts
+without a guard. Results arrive one by one; when a worker fails, what it has delivered is kept, and the page at work is
+known.
 """
 
 from __future__ import annotations

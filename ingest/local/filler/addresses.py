@@ -18,11 +18,14 @@ _POSTCODE_CITY = re.compile(
 )
 _CITY_STATE_ZIP = re.compile(r"(?P<city>[^\W\d_][^\d,]{1,30}),?\s+(?P<state>[A-Z]{2})\.?,?\s+(?P<code>\d{5}(?:-\d{4})?)\b")
 _UK_CODE = re.compile(r"\b(?P<code>[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2})\b")
+_EIRCODE = re.compile(r"\b(?P<code>[A-Z]\d[\dW] ?[A-Z\d]{4})\b")
 _CANADA_CODE = re.compile(r"\b(?P<code>[A-Z]\d[A-Z] ?\d[A-Z]\d)\b")
-_CITY_CODE = re.compile(r"(?P<city>[^\W\d_][^\d,;]{1,30}?)[\s,]*[-–]?\s?(?P<code>\d{6}|\d{3} \d{3}|\d{5})\b")
+_CITY_CODE = re.compile(r"(?P<city>[^\W\d_][^\d,;]{1,30}?)[\s,]*[-–]?\s?(?P<code>\d{6}|\d{3} \d{3})\b")
 _HOUSE_LAST = re.compile(r"^[^\W\d_][^\d:]{2,45}\s\d{1,4}(?:\s?[-/]\s?\d{1,4})?\s?[a-zA-Z]?$")
 _HOUSE_FIRST = re.compile(r"^(?:no\.?\s*|lot\.?\s*|#)?\d{1,5}[\w/&.-]*\s?(?:bis|ter)?,?\s+[^\W\d_].{2,}", re.IGNORECASE)
+_HOUSE_AND_NAME = re.compile(r"^\d{1,4}[A-Za-z]?,? (?:[A-ZÀ-Ý][\w'’.-]+ ?){1,4}$")
 _CONTACT_SIGN = re.compile(r"@|www\.|https?:|\+\d{2}|[☎✆✉📞]|\(?0\d{1,4}\)?[ /-]\d{3}")
+_ADDRESS_PARTS = re.compile(r"\s+[-–—|]\s+|\s*[·•●∙▪]\s*|\s{2,}")
 _WORDS = re.compile(r"[^\W_]+(?:[./'-][^\W_]+)*\.?")
 _REG_NO = re.compile(r"^\(?\s*(?:co\.?\s*)?(?:reg\.?\s*)?(?:no\.?\s*)?:?\s*\(?\s*(?:[A-Z]{0,3}\d{5,12}|\d{1,3}(?:,\d{3}){1,2})\s*-?\s*[A-Z]{0,2}\s*\)?$", re.IGNORECASE)
 
@@ -76,7 +79,7 @@ def find_place(text: str) -> PlaceParts | None:
     text = text.strip()
     if not 5 <= len(text) <= 160 or not any(c.isdigit() for c in text) or find_dates(text):
         return None
-    for pattern in (_CITY_STATE_ZIP, _POSTCODE_CITY, _UK_CODE, _CANADA_CODE, _CITY_CODE):
+    for pattern in (_CITY_STATE_ZIP, _POSTCODE_CITY, _UK_CODE, _CANADA_CODE, _EIRCODE, _CITY_CODE):
         match = pattern.search(text)
         if not match or len(text.split()) > 18:
             continue
@@ -107,6 +110,8 @@ def is_street(text: str) -> bool:
     has_street_word = any(word in known or word.endswith(("strasse", "str", "straat", "weg", "gasse", "platz", "allee", "laan", "gracht")) and len(word) > 5 for word in words)
     has_digit = any(c.isdigit() for c in text)
     if has_street_word and has_digit:
+        return True
+    if _HOUSE_AND_NAME.match(text) and not has_business_word(text) and not has_legal_form(text):
         return True
     return bool(_HOUSE_LAST.match(text)) or (bool(_HOUSE_FIRST.match(text)) and has_street_word)
 
@@ -161,6 +166,24 @@ def looks_upper(text: str) -> bool:
     """Whether a line is in capitals."""
     letters = [character for character in text if character.isalpha()]
     return bool(letters) and sum(character.isupper() for character in letters) >= 0.8 * len(letters)
+
+
+_TRAILING_REGISTRATION = re.compile(r"\s*[(\[]?\s*(?:[A-Z]{2})?\d{4,7}\s*-\s*[A-Z]\s*[)\]]?\.?$|\s*[(\[]\s*\d{5,12}\s*-?[A-Z]?\s*[)\]]$")
+
+
+def clean_name(text: str) -> str:
+    """A name without the registration number printed after it."""
+    return _TRAILING_REGISTRATION.sub("", text.strip(" ,;")).strip(" ,;") or text.strip()
+
+
+def split_address(text: str) -> list[str]:
+    """The parts of an address printed in one line with dashes, dots or wide spaces between."""
+    return [part.strip(" ,") for part in _ADDRESS_PARTS.split(text) if part.strip(" ,")]
+
+
+def is_address(text: str) -> bool:
+    """Whether a line holds a street, a town or a country."""
+    return any(find_place(part) or is_street(part) or is_country(part) for part in split_address(text))
 
 
 def is_greeting(text: str) -> bool:

@@ -26,6 +26,8 @@ def settle_totals(view: View, is_in_table: Callable[[int, float], bool], line_su
     for concept in CONCEPTS:
         if concept not in chosen and concept not in ("net_total", "tax_total", "gross_total") and pools[concept]:
             chosen[concept] = pools[concept][0]
+    if "gross_total" not in chosen and "amount_due" in chosen and "prepaid" not in chosen:
+        chosen["gross_total"] = chosen["amount_due"]
     return chosen
 
 
@@ -35,7 +37,9 @@ def _pool(concept: str, view: View, is_in_table: Callable[[int, float], bool]) -
     found = [
         candidate
         for candidate in candidates_for(concept, "amount", view)
-        if not is_in_table(candidate.label_row, candidate.x0) and not is_in_table(candidate.row.index, candidate.x0)
+        if not is_in_table(candidate.label_row, candidate.x0)
+        and not is_in_table(candidate.row.index, candidate.x0)
+        and not view.rows[candidate.label_row].is_carried
     ]
     ranked = sorted(found, key=lambda c: -(c.score + _LATER * c.row.index / rows))
     seen: dict[float, Candidate] = {}

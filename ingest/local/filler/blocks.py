@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ingest.local.filler import codes
 from ingest.local.filler.addresses import (
+    clean_name,
     find_place,
     is_contact,
     is_country,
@@ -17,6 +18,7 @@ from ingest.local.filler.addresses import (
     is_street,
     join_lines,
     role_of_label,
+    split_address,
 )
 from ingest.local.filler.found import Found
 from ingest.local.filler.text import squash
@@ -37,7 +39,6 @@ _ADDRESS_LABELS = frozenset(
         "postal address", "domicilio social", "direccion fiscal", "siège social", "sede",
     )
 )  # fmt: skip
-_ADDRESS_PARTS = re.compile(r"\s+[-–—|]\s+|\s*[·•●∙▪]\s*|\s{2,}")
 _INLINE_PARTS = re.compile(r",\s+|\s+[-–—|]\s+|\s*[·•●∙▪]\s*|\s{2,}")
 _LABEL = re.compile(r"^[^\W\d][\w .'/()&-]{0,38}:")
 # Rows are looked at below a block for its tax number when a blank line parts it from the address.
@@ -80,11 +81,6 @@ def heading_of(segment: Segment) -> tuple[str | None, str]:
     head, colon, rest = text.partition(":")
     role = role_of_label(head) if colon else None
     return (role, rest.strip()) if role else (None, "")
-
-
-def split_address(text: str) -> list[str]:
-    """The parts of an address printed in one line with dashes, dots or wide spaces between."""
-    return [part.strip(" ,") for part in _ADDRESS_PARTS.split(text) if part.strip(" ,")]
 
 
 def read_block(items: Iterable[Item], view: View, label: str | None, confidence: float) -> Party:
@@ -168,7 +164,7 @@ def _put_name(items: Sequence[Item], party: Party, label: str | None, confidence
         rest, name = list(items), ""
     elif not any(character.isalpha() for character in name):
         name = ""
-    party.put("name", name, first.row, label, confidence)
+    party.put("name", clean_name(name), first.row, label, confidence)
     put_address(rest, party, label, confidence)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingest.local.filler.addresses import (
+    clean_name,
+    is_address,
     find_place,
     has_business_word,
     has_legal_form,
@@ -21,6 +23,7 @@ from ingest.local.filler.blocks import Item, heading_of
 from ingest.local.filler.dates import find_dates
 from ingest.local.filler.text import squash
 from ingest.local.filler.view import Row, View
+from ingest.local.page import Segment
 
 _HEAD_ROWS = 16
 _ADDRESS_GAP = 0.9
@@ -58,10 +61,11 @@ def read_head(view: View, table_rows: frozenset[int]) -> Head | None:
     if not names:
         return None
     address = _address_items(names, rows, view)
-    return Head(" ".join(item.text.strip(" ,;") for item in names), tuple(address), (*names, *address))
+    return Head(" ".join(clean_name(item.text) for item in names), tuple(address), (*names, *address))
 
 
 def _may_be_name(text: str) -> bool:
+    text = clean_name(text)
     return (
         is_name_like(text) and not is_title(text) and not is_contact(text) and not find_dates(text)
         and not is_street(text) and not find_place(text) and ":" not in text
@@ -70,12 +74,12 @@ def _may_be_name(text: str) -> bool:
 
 def _name_items(rows: Sequence[Row], view: View) -> list[Item]:
     """The line, or lines, of the name: above the first line of an address, a legal form or business word preferred."""
-    limit = next((row.index for row in rows if find_place(row.text) or is_street(row.segments[0].text)), None)
+    limit = next((row.index for row in rows if any(is_address(s.text) for s in row.segments)), None)
     possible: list[Item] = []
     for row in rows:
         if limit is not None and row.index >= limit:
             break
-        segment = next((s for s in row.segments if _may_be_name(s.text)), None)
+        segment = next((s for s in (_whole(row), *row.segments) if _may_be_name(s.text)), None)
         if heading_of(row.segments[0])[0] or _is_label(row, view):
             if possible:
                 break
@@ -87,6 +91,14 @@ def _name_items(rows: Sequence[Row], view: View) -> list[Item]:
     strong = [item for item in possible if has_legal_form(item.text) or has_business_word(item.text)]
     anchor = strong[0] if strong else possible[0]
     return _with_neighbours(anchor, possible) if limit is not None else [anchor]
+
+
+def _whole(row: Row) -> Segment:
+    """The segments of a row taken together when they stand close, as widely spaced print does."""
+    tokens = [token for segment in row.segments for token in segment.tokens]
+    gaps = [right.x0 - left.x1 for left, right in zip(row.segments, row.segments[1:], strict=False)]
+    is_close = all(gap < 1.5 * (row.line.y1 - row.line.y0) for gap in gaps) and row.page.origin == "ocr"
+    return Segment.of(tokens) if is_close else row.segments[0]
 
 
 def _with_neighbours(anchor: Item, possible: Sequence[Item]) -> list[Item]:
@@ -128,7 +140,7 @@ def _address_items(names: Sequence[Item], rows: Sequence[Row], view: View) -> li
             if chosen:
                 break
             continue
-        if find_place(text) or is_street(text) or is_country(text) or (chosen and _may_continue(text)) or (has_street_word(text) and any(c.isdigit() for c in text)):
+        if is_address(text) or (chosen and _may_continue(text)) or (has_street_word(text) and any(c.isdigit() for c in text)):
             chosen.append(item)
         elif chosen:
             break
@@ -155,7 +167,7 @@ def _may_continue(text: str) -> bool:
 def _ends_address(items: Sequence[Item]) -> bool:
     """Whether the last line can end an address: a town, a street, a country, or what directly follows the town."""
     text = items[-1].text
-    if find_place(text) or is_street(text) or is_country(text) or has_street_word(text):
+    if is_address(text) or has_street_word(text):
         return True
     return len(items) > 1 and bool(find_place(items[-2].text)) and len(text.split()) <= 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from ingest.local.filler.text import squash
 from ingest.local.filler.vocabulary import Meaning
 from ingest.local.page import Line, Segment
 
-_MAX_LABEL_WORDS = 7
+_MAX_LABEL_WORDS = 8
+_RATE = re.compile(r"^[(@]?(?:\d{1,2}(?:[.,]\d{1,3})?)?%?[)]?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def find_hits(line: Line) -> tuple[Hit, ...]:
 
 def longest_matches(segment: Segment, known: Mapping[str, object], longest: int) -> Iterator[tuple[int, int, str]]:
     """Runs of words whose squashed text is a key of `known`, as (first word, end, key), the longest at each place."""
-    words = [squash(token.text) for token in segment.tokens]
+    texts = [token.text for token in segment.tokens]
+    words = ["" if _is_rate(texts, index) else squash(text) for index, text in enumerate(texts)]
     ends_label = [token.text.endswith((":", ";", "|")) for token in segment.tokens]
     start = 0
     while start < len(words):
@@ -57,6 +60,13 @@ def longest_matches(segment: Segment, known: Mapping[str, object], longest: int)
             start = match[0]
         else:
             start += 1
+
+
+def _is_rate(texts: Sequence[str], index: int) -> bool:
+    """Whether a word is (part of) a percentage, which a label may carry inside: `plus 19 % VAT`."""
+    if not _RATE.match(texts[index]):
+        return False
+    return "%" in texts[index] or (index + 1 < len(texts) and texts[index + 1].startswith("%"))
 
 
 def _longest_at(

@@ -72,7 +72,7 @@ def _to_number(match: re.Match[str], decimal: str) -> Number:
     value, decimals, grouped = _read_digits(digits, decimal)
     has_brackets = bool(match["open"] and match["close"])
     signs = (match["sign"] or "") + (match["sign2"] or "")
-    if _BARE_SIGN.search(signs) or match["trail"] or match["credit"] or (has_brackets and decimals == 2):
+    if _BARE_SIGN.search(signs) or match["trail"] or match["credit"] or (has_brackets and decimals == 2 and not match["percent"]):
         value = -value
     currency = _currency_code(match["before"] or match["after"])
     start = match.start() if has_brackets or not match["open"] else match.start() + 1

@@ -85,9 +85,11 @@ class Parties:
             yield beside
             right = float("inf")
         gap_limit = _FIRST_GAP if not (inline or beside) else _MAX_PARTY_GAP
+        has_place = False
         value_x0: float | None = beside.segment.x0 if beside else None
         for below in self.view.rows[row.index + 1 : row.index + 1 + _MAX_PARTY_ROWS]:
-            if below.page is not row.page or below.gap > gap_limit or below.index in self.table_rows:
+            is_late_place = below.gap <= _FIRST_GAP and not has_place and any(find_place(s.text) for s in below.segments)
+            if below.page is not row.page or below.index in self.table_rows or (below.gap > gap_limit and not is_late_place):
                 return
             inside = [s for s in below.segments if segment.x0 - slack <= s.x0 < right]
             if not inside:
@@ -100,6 +102,7 @@ class Parties:
             if heading_of(first)[0] is not None and len(inside) == 1:
                 return
             gap_limit = _MAX_PARTY_GAP
+            has_place = has_place or bool(find_place(first.text))
             if len(inside) > 1 and self._is_sub_label(below, first):
                 value_x0 = inside[1].x0
                 yield Item(f"{first.text.rstrip(':')}: {inside[1].text}", below, first)

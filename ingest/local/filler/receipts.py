@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ingest.local.filler.dates import find_dates
 from ingest.local.filler.fields import Field
 from ingest.local.filler.found import Found
-from ingest.local.filler.numbers import Number, find_numbers
+from ingest.local.filler.numbers import Number, find_numbers, parse_number
 from ingest.local.filler.view import Row, View
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ _TOTALS = frozenset({"net_total", "tax_total", "gross_total", "amount_due", "pai
 _TIMES = re.compile(r"^\s*(?P<quantity>\d+(?:[.,]\d{1,3})?)\s*(?P<unit>[a-zA-Z]{1,4})?\s*[x×X*@]\s*")
 _LEADING_COUNT = re.compile(r"^(?P<quantity>\d{1,3})\s*[xX×]?\s+(?=[^\W\d_])")
 _TAX_MARK = re.compile(r"\s+(?:[A-Z]|\d|[A-Z]{2}|\*)$")
+_ONLY_TIMES = re.compile(
+    r"^\s*(?P<quantity>\d+(?:[.,]\d{1,3})?)\s*(?:[a-zA-Z]{1,4}\.?\s*)?[x×X*@]\s*(?P<price>(?:[^\W\d_]{0,3}|[€$£])\s?\d+[.,]\d{2}(?:\s?[€$£]|\s?[A-Z]{3})?)\s*$"
+)
 _CENT = 0.0151
 
 
@@ -33,6 +36,8 @@ def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
                 break
             waiting = None
             continue
+        if records and _completes(row, records[-1], fields, view):
+            continue
         entry = _read_line(row, waiting, view)
         if entry:
             records.append({name: entry[f.concept] for name, f in fields.items() if f.concept in entry})
@@ -42,6 +47,22 @@ def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
         else:
             waiting = None
     return [record for record in records if record]
+
+
+def _completes(row: Row, record: dict[str, Found], fields: Mapping[str, Field], view: View) -> bool:
+    """Whether a line such as `2 x 4.50` gives quantity and price of the position above it; if so they are added."""
+    names = {field.concept: name for name, field in fields.items()}
+    match = _ONLY_TIMES.match(row.text)
+    amount = record.get(names.get("amount", ""))
+    if not match or amount is None or names.get("quantity", "") in record:
+        return False
+    quantity, price = (parse_number(match[group], view.decimal) for group in ("quantity", "price"))
+    if quantity is None or price is None or abs(quantity * price - float(amount.data)) > _CENT:
+        return False
+    for concept, value in (("quantity", quantity), ("unit_price", price)):
+        if concept in names:
+            record[names[concept]] = Found(value, row, None, 0.65)
+    return True
 
 
 def _is_total(row: Row, view: View) -> bool:

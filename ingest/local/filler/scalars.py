@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ingest.local.filler import prose
@@ -10,6 +11,7 @@ from ingest.local.filler.codes import find_iban
 from ingest.local.filler.dates import find_dates, find_times
 from ingest.local.filler.fields import Field
 from ingest.local.filler.found import Found, from_candidate
+from ingest.local.filler.numbers import find_numbers
 from ingest.local.filler.own_words import find_by_own_words
 from ingest.local.filler.schema import Node
 from ingest.local.filler.values import read
@@ -47,7 +49,12 @@ def find(asked: Field, node: Node, facts: Facts) -> Found | None:
 
 def _best(asked: Field, facts: Facts) -> Candidate | None:
     assert asked.concept is not None
-    usable = [c for c in candidates_for(asked.concept, asked.kind, facts.view) if not facts.is_in_table(c.label_row, c.x0)]
+    usable = [
+        candidate
+        for candidate in candidates_for(asked.concept, asked.kind, facts.view)
+        if not facts.is_in_table(candidate.label_row, candidate.x0)
+        and not (candidate.is_weak and (candidate.label_row, round(candidate.x0)) in facts.parties.places)
+    ]
     return usable[0] if usable and usable[0].score >= _MIN_SCORE else None
 
 
@@ -101,6 +108,45 @@ def _currency(asked: Field, facts: Facts) -> Found | None:
     return Found(code, None, None, 0.8) if code else None
 
 
+_DAYS = re.compile(
+    r"\b\d{1,3}\s*(?:days?|tage?n?|jours?|d[ií]as?|giorni|dagen|net)\b|\bnet(?:to)?\s*\d{1,3}\b|"
+    r"\b(?:immediate(?:ly)?|sofort|imm[eé]diat\w*|contado|due (?:up)?on receipt|upon receipt|rein netto|ohne abzug|à réception|a la vista)\b",
+    re.IGNORECASE,
+)
+_PAYING = re.compile(
+    r"\b(?:pay|paid|payable|payment|terms|due|net|zahl\w*|überweis\w*|fällig\w*|netto|skonto|betrag|paiement|payer|règlement|régler|"
+    r"échéance|payable|pago|pagar|pagadero|abonar|vencimiento|contado|pagamento|betal\w*|betaal\w*|voldoen|remit)\b",
+    re.IGNORECASE,
+)
+
+
+def _payment_method(asked: Field, facts: Facts) -> Found | None:
+    """The labelled way of paying, else the words beside the amount handed over."""
+    best = _best(asked, facts)
+    if best:
+        return from_candidate(best)
+    paid = facts.totals.get("paid")
+    if paid is None:
+        return None
+    words = next((s.text for s in facts.view.rows[paid.label_row].segments if s.x0 == paid.x0), paid.label)
+    numbers = find_numbers(words, facts.view.decimal)
+    return Found((words[: numbers[0].start] if numbers else words).strip(" :"), paid.row, paid.label, 0.7)
+
+
+def _payment_terms(asked: Field, facts: Facts) -> Found | None:
+    """The line that says within how many days, or on what terms, to pay; else what stands beside the label."""
+    best = _best(asked, facts)
+    for row in facts.view.rows:
+        for segment in row.segments:
+            if facts.is_in_table(row.index, segment.x0) or not (_DAYS.search(segment.text) and _PAYING.search(segment.text)):
+                continue
+            if 8 <= len(segment.text) <= 200:
+                return Found(segment.text.strip(), row, None, 0.8)
+    if best and _DAYS.search(str(best.data)):
+        return from_candidate(best)
+    return from_candidate(best) if best and best.place != "below" and not best.is_weak else None
+
+
 def _iban(asked: Field, facts: Facts) -> Found | None:
     best = _best(asked, facts)
     if best:
@@ -117,4 +163,6 @@ _SPECIAL: dict[str, Callable[[Field, Facts], Found | None]] = {
     "time": _time,
     "currency": _currency,
     "iban": _iban,
+    "payment_terms": _payment_terms,
+    "payment_method": _payment_method,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ingest.local.filler.numbers import find_numbers
+from ingest.local.filler.numbers import Number, find_numbers
 from ingest.local.filler.tables import Column, Heading
 from ingest.local.filler.text import squash
 from ingest.local.filler.view import Row, View
@@ -16,15 +16,13 @@ ANCHORS = ("amount", "unit_price", "quantity", "tax_amount", "tax_basis")
 _NUMERIC = frozenset({*ANCHORS, "tax_rate", "discount"})
 _TOTALS = frozenset({"net_total", "tax_total", "gross_total", "amount_due", "prepaid", "paid", "change", "rounding"})
 _SIDE_AMOUNTS = frozenset({"discount_total", "charge_total"})
-# Words of lines that carry a sum over a page break: anywhere in the line, or at its beginning.
-_CARRIED_INSIDE = (
-    "ubertrag", "carriedforward", "broughtforward", "carryforward", "carryover", "carriedover", "areporter", "sumaysigue", "sumaanterior",
-    "overdracht", "transporteren", "anreporter", "reportpage", "reportdelapage", "continuedon", "seitensumme", "totalpage", "pagetotal",
-    "pagesubtotal", "ariportare", "riporto", "sumaysiguen", "transportvonseite", "sigueenpagina", "continuedfrom",
-)  # fmt: skip
-_CARRIED_FIRST = ("report", "continued", "fortsetzung", "suite", "continua", "sigue", "vervolg", "zwischensumme", "subtotal", "soustotal", "subtotaal", "transport")
+_SUBTOTALS = ("zwischensumme", "subtotal", "soustotal", "subtotaal")
 _CONTINUED_GAP = 0.7
 _MAX_SILENT_ROWS = 14
+_APART_GAP = 1.7
+# Letters a number cell may hold beside its number: a unit beside a quantity, a currency beside an amount.
+_UNIT_LETTERS = 10
+_CURRENCY_LETTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +131,8 @@ class _Body:
                 break
             if anchors and self._is_side_amount(row, anchors):
                 continue
+            if self.is_tax_summary and self.table.records and row.gap > _APART_GAP:
+                break
             if not self._take(row, cells, anchors):
                 break
         self.pending.clear()
@@ -157,9 +157,7 @@ class _Body:
     def _is_carried(self, row: Row) -> bool:
         """Whether a line carries a sum from one page to the next or says the table goes on."""
         first = squash(row.segments[0].text)
-        if len(row.segments) > 3 or len(first) > 60:
-            return False
-        return any(word in first for word in _CARRIED_INSIDE) or any(first.startswith(word) for word in _CARRIED_FIRST)
+        return row.is_carried or (first.startswith(_SUBTOTALS) and len(row.segments) <= 3)
 
     def _is_end(self, row: Row, cells: dict[str, str], anchors: Sequence[str]) -> bool:
         """Whether a line is the table's total."""
@@ -210,7 +208,10 @@ class _Body:
         if self.silent > _MAX_SILENT_ROWS:
             return False
         if self.current is not None and row.gap <= _CONTINUED_GAP and row.index == self.current.last_row + 1:
-            self._fill(row, {key: text for key, text in cells.items() if key not in _NUMERIC})
+            if any(key in _NUMERIC and any(c.isdigit() for c in text) for key, text in cells.items()):
+                self.pending.append((row, cells))
+            else:
+                self._fill(row, {key: text for key, text in cells.items() if key not in _NUMERIC})
         else:
             self.pending.append((row, cells))
             self._late_position(cells, row)
@@ -260,10 +261,26 @@ class _Body:
             if not text:
                 continue
             numbers = find_numbers(text, self.view.decimal)
-            letters = sum(character.isalpha() for character in text)
-            if numbers and letters <= 12 and len(text) <= 30:
+            if not numbers or len(text) > 30:
+                continue
+            rest = text[: numbers[0].start] + text[numbers[-1].end :]
+            letters = sum(character.isalpha() for character in rest)
+            if letters <= (_UNIT_LETTERS if key == "quantity" else _CURRENCY_LETTERS) and self._is_usual(key, numbers):
                 found.append(key)
-        return found
+        return found if self._suffices(found) else []
+
+    def _is_usual(self, key: str, numbers: Sequence[Number]) -> bool:
+        """Whether an amount is printed as money where the amounts before it are."""
+        if key != "amount" or any(number.is_money for number in numbers):
+            return True
+        known = [cell.text for record in self.table.records for cell in record.cells.get(key, ())[:1]]
+        return not any(number.is_money for text in known[:3] for number in find_numbers(text, self.view.decimal))
+
+    def _suffices(self, found: Sequence[str]) -> bool:
+        """Whether the columns with numbers make a line one of a record: more than a bare quantity, two in a tax summary."""
+        if self.is_tax_summary:
+            return len(found) >= 2 or self.current is not None
+        return found != ["quantity"] or not self.heading.concepts & {"amount", "unit_price"}
 
     def _cells(self, row: Row) -> dict[str, str]:
         """The words of a line by column."""
@@ -274,13 +291,21 @@ class _Body:
             for column, text in self._assign(segment, row):
                 key = key_of(column)
                 cells[key] = f"{cells[key]} {text}" if key in cells else text
+        return self._with_quantity(cells)
+
+    def _with_quantity(self, cells: dict[str, str]) -> dict[str, str]:
+        """A quantity that ran into the column of units, put back into its own."""
+        numbers = find_numbers(cells.get("unit", ""), self.view.decimal)
+        if "quantity" not in cells and numbers and numbers[0].start == 0 and "quantity" in self.heading.concepts:
+            text = cells["unit"]
+            return {**cells, "quantity": text[: numbers[0].end].strip(), "unit": text[numbers[0].end :].strip()}
         return cells
 
     def _assign(self, segment: Segment, row: Row) -> Iterator[tuple[Column, str]]:
         """The column a segment stands in; a segment under several number columns is divided among them."""
         touched = [c for c in self.columns if min(c.x1, segment.x1) - max(c.x0, segment.x0) > 0]
         numeric = [c for c in touched if c.concept in _NUMERIC]
-        if len(touched) >= 2 and numeric and len(segment.tokens) > 1:
+        if len(touched) >= 2 and len(segment.tokens) > 1 and (numeric or self._is_parted(segment, touched, row)):
             yield from self._divide(segment, touched)
             return
         if touched:
@@ -290,6 +315,16 @@ class _Body:
         column = self._nearest(segment, row)
         if column:
             yield column, segment.text
+
+    def _is_parted(self, segment: Segment, touched: Sequence[Column], row: Row) -> bool:
+        """Whether a word of a segment begins, after a wide space, where a further column begins."""
+        pairs = zip(segment.tokens, segment.tokens[1:], strict=False)
+        return any(
+            right.x0 - left.x1 > 1.5 * row.page.char_width * (row.page.origin == "ocr") + (row.page.origin == "text")
+            and abs(right.x0 - column.x0) <= row.page.char_width
+            for left, right in pairs
+            for column in touched[1:]
+        ) and row.page.origin == "text"
 
     def _divide(self, segment: Segment, touched: Sequence[Column]) -> Iterator[tuple[Column, str]]:
         words: dict[int, list[str]] = {}

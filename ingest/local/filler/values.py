@@ -13,6 +13,8 @@ from ingest.local.filler.view import View
 
 _LEADING = re.compile(r"^[\s:#.\-–=|*]+(?=\S)")
 _SYMBOL_WORD = re.compile(r"[A-Z]{3}|[^\w\s]{1,3}|[A-Za-zł]{1,4}\$?")
+# A bare number among this many letters is part of a sentence rather than an amount.
+_FOREIGN_LETTERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def _read_amount(text: str, view: View) -> Value | None:
         return None
     rest = text[: number.start] + text[number.end :]
     letters = sum(character.isalpha() for character in rest)
+    if not number.is_money and letters >= _FOREIGN_LETTERS:
+        return None
     fit = 1.0 if number.is_money else 0.6
     return Value(number.value, text[number.start : number.end].strip(), fit - min(0.4, letters * 0.01))
 

@@ -18,6 +18,17 @@ _AMERICAN = re.compile(
 )
 _DAY_FIRST_PLACE = re.compile(r"\b(?:GmbH|S\.?A\.?R\.?L|Ltd|B\.?V\.|Sdn|Pty|Pvt|VAT|MwSt|TVA|IVA|UK|GST)\b")
 _DIGITS = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(
+    r"\b(?:page|seite|blatt|p[aá]gina?|p[aá]g\.?|pagina|folio)\s*:?\s*\d{1,4}(?:\s?(?:/|of|von|de|sur|van|di)\s?\d{1,4})?|\b\d{1,3}\s?/\s?\d{1,3}\b",
+    re.IGNORECASE,
+)
+# Words of lines that carry a sum over a page break: anywhere in the line, or at its beginning.
+_CARRIED_INSIDE = (
+    "ubertrag", "carriedforward", "broughtforward", "carryforward", "carryover", "carriedover", "areporter", "sumaysigue", "sumaanterior",
+    "overdracht", "transporteren", "anreporter", "reportpage", "reportdelapage", "continuedon", "seitensumme", "totalpage", "pagetotal",
+    "pagesubtotal", "ariportare", "riporto", "sumaysiguen", "transportvonseite", "sigueenpagina", "continuedfrom", "continuednextpage",
+)  # fmt: skip
+_CARRIED_FIRST = ("report", "continued", "fortsetzung", "suite", "continua", "sigue", "vervolg")
 # Rows this near the top or bottom of a page may be a running head or foot.
 _MARGIN_ROWS = 12
 _MASKED_DIGITS = 4
@@ -42,6 +53,14 @@ class Row:
     def segments(self) -> tuple[Segment, ...]:
         """The segments of the line."""
         return self.line.segments
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether the line carries a sum from one page to the next or says that a table goes on."""
+        first = squash(self.line.segments[0].text)
+        if len(self.line.segments) > 3 or len(first) > 60:
+            return False
+        return any(word in first for word in _CARRIED_INSIDE) or first.startswith(_CARRIED_FIRST)
 
     def chars(self, length: float) -> float:
         """A horizontal length in characters of this page."""
@@ -114,7 +133,7 @@ def _rows(pages: Sequence[Page]) -> list[Row]:
 
 def _shape(line: Line) -> str:
     """The line's text, its digits masked when they can be no more than a page number or a date."""
-    text = squash(line.text)
+    text = squash(_PAGE_NUMBER.sub(" ", line.text))
     return _DIGITS.sub("0", text) if sum(character.isdigit() for character in text) <= _MASKED_DIGITS else text
 
 

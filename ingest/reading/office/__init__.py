@@ -1,8 +1,8 @@
 """Office Open XML as chapters of HTML, which MuPDF then lays out as pages.
 
-MuPDF opens these files too, but drops the structure that extraction lives on: table cells come one per line, slides run
-into each other, dates show as serial numbers. Here tables stay tables, every slide and sheet begins a page, and cells read as in
-the program they were made with.
+MuPDF opens these files too, but drops the structure that extraction lives on: table cells come one per line, slides
+run into each other, dates show as serial numbers. Here tables stay tables, every slide and sheet begins a page, and
+cells read as in the program they were made with.
 """
 
 from __future__ import annotations

@@ -57,15 +57,18 @@ class Book:
         items = "".join(f'<item id="{name}" href="{name}" media-type="application/xhtml+xml"/>' for name in names)
         order = "".join(f'<itemref idref="{name}"/>' for name in names)
         return (
-            '<package xmlns="http://www.idpf.org/2007/opf" version="2.0"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
+            '<package xmlns="http://www.idpf.org/2007/opf" version="2.0">'
+            '<metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
             f"<dc:title>{html.escape(self.title)}</dc:title></metadata>"
-            f'<manifest><item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>{items}</manifest>'
+            f'<manifest><item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>{items}'
+            "</manifest>"
             f'<spine toc="ncx">{order}</spine></package>'
         )
 
     def _outline(self, names: Sequence[str]) -> str:
         points = "".join(
-            f'<navPoint id="n{index}" playOrder="{index}"><navLabel><text>{html.escape(chapter.title)}</text></navLabel>'
+            f'<navPoint id="n{index}" playOrder="{index}">'
+            f"<navLabel><text>{html.escape(chapter.title)}</text></navLabel>"
             f'<content src="{name}"/></navPoint>'
             for index, (name, chapter) in enumerate(zip(names, self.chapters, strict=True))
             if chapter.title
