@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -439,7 +440,7 @@ def test_whole_path_from_files_to_records_and_nothing_is_paid_twice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """All commands over one real run: plan, run, run again, status, show; one bad file does not stop the others."""
-    monkeypatch.setattr("ingest.local.server.create_app", ScriptedModel)
+    monkeypatch.setattr("ingest.engine.session.EmbeddedEngine", lambda: nullcontext(ScriptedModel()))
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA), encoding="utf-8")
     inbox = tmp_path / "inbox"
     inbox.mkdir()

@@ -124,6 +124,17 @@ def test_tags_give_page_numbers_context_and_instructions(app: Any, seen: Seen) -
     assert seen.instructions == "Read the totals."
 
 
+def test_tags_spoken_of_in_instructions_open_nothing(app: Any, seen: Seen) -> None:
+    """A recipe may explain the tags; only a line that starts with one begins the document."""
+    told = 'Pages stand between <document> and </document>, each in <page number="1">.'
+    post(app, request(told, page_in_document("a"), response_format=schema_format()))
+    assert [(p.number, p.text) for p in seen.pages] == [(1, "a")]
+    assert seen.instructions == told
+    post(app, request(told, response_format=schema_format()))
+    assert [p.number for p in seen.pages] == [1]
+    assert "Pages stand between" in seen.pages[0].text
+
+
 def test_without_tags_every_part_is_a_page(app: Any, seen: Seen, no_ocr: list[int]) -> None:
     """Other clients know nothing of our tags and must be answered from what they send."""
     body = request("one", image_part(image_bytes()), "three", response_format=schema_format())

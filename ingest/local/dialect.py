@@ -109,8 +109,8 @@ def _resolve(reference: str, root: Mapping[str, object], param: str, place: str)
 def _check_form(node: Mapping[str, object], param: str, place: str) -> None:
     types = node.get("type")
     for name in types if isinstance(types, list) else [types]:
-        if name is not None and name not in _TYPES:
-            raise invalid(param, f"type {name!r} at `{place}` is not a JSON type")
+        if name is not None and not (isinstance(name, str) and name in _TYPES):
+            raise invalid(param, f"type {str(name)[:60]!r} at `{place}` is not a JSON type")
     if "enum" in node and not (isinstance(node["enum"], list) and node["enum"]):
         raise invalid(param, f"`enum` at `{place}` must be a list with at least one value")
     required = node.get("required", [])
@@ -122,10 +122,11 @@ def _check_keywords(node: Mapping[str, object], param: str, place: str) -> None:
     for keyword in node:
         if keyword not in _SUPPORTED and keyword not in _NOTES:
             raise invalid(param, f"keyword `{keyword}` at `{place}` is not supported when `strict` is true")
-    properties = node.get("properties", {})
-    required = node.get("required", [])
-    for name in required if isinstance(required, list) and isinstance(properties, dict) else []:
-        if name not in properties:
+    properties = node.get("properties")
+    known = properties if isinstance(properties, dict) else {}
+    required = node.get("required")
+    for name in required if isinstance(required, list) else []:
+        if name not in known:
             raise invalid(param, f"`required` at `{place}` names {name!r}, which is not among the properties")
 
 

@@ -30,7 +30,7 @@ from ingest.local.faults import Faults, Limiter
 from ingest.local.fields import parse_body
 from ingest.local.numbers import ServedModel, load_limits, load_models
 from ingest.local.refusal import Envelope, Refusal
-from ingest.local.shaping import chat_body, chat_stream, model_card, stream_error_event
+from ingest.local.shaping import chat_body, chat_stream, model_card, sse
 
 try:
     from starlette.applications import Starlette
@@ -253,7 +253,7 @@ class _Engine:
         if ask.is_streamed:
             events = list(protocol.stream(ask, answer, call.request_id))
             if call.fault == fault_kinds.STREAM_ERROR:
-                error = stream_error_event(fault_kinds.stream_error(), call.request_id)
+                error = sse(fault_kinds.stream_error().shaped(self.envelope, call.request_id)[1])
                 events = [*events[: len(events) // 2], error]
             elif call.fault == fault_kinds.UNFINISHED:
                 events = events[: len(events) // 2]

@@ -11,7 +11,6 @@ from ingest.local.accounting import Usage
 from ingest.local.answering import Answer
 from ingest.local.contract import Ask
 from ingest.local.numbers import ServedModel
-from ingest.local.refusal import Refusal
 
 ENGINE = "local-ocr-rules"
 _PIECE_CHARACTERS = 120
@@ -71,11 +70,6 @@ def chat_stream(ask: Ask, answer: Answer, request_id: str) -> Iterator[bytes]:
 def sse(value: dict[str, Any]) -> bytes:
     """One server-sent event."""
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
-
-
-def stream_error_event(refusal: Refusal, request_id: str) -> bytes:
-    """The event of a stream that fails midway."""
-    return sse(refusal.shaped("gateway", request_id)[1])
 
 
 def model_card(model: ServedModel) -> dict[str, Any]:

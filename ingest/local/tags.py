@@ -1,8 +1,8 @@
 """What a request asks to read: instructions, pages, and a schema written in the prompt.
 
 A prompt may mark its pages: `<document pages="2">`, then for every page `<page number="N">` (with ` context="yes"` for
-one sent for understanding only), its text and images, `</page>`, and at the end `</document>`. Without a `<document`
-tag each text part and each image of the user's messages is a page of its own.
+one sent for understanding only), its text and images, `</page>`, and at the end `</document>`. The tag `<document`
+opens a line. Without it each text part and each image of the user's messages is a page of its own.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def read_prompt(ask: Ask) -> Reading:
     """The pages, instructions and written schema of a request; no schema is looked for where one is given as such."""
     system = "\n\n".join(_texts(message for message in ask.messages if message.role in ("system", "developer")))
     parts = [part for message in ask.messages if message.role == "user" for part in message.parts]
-    if any(isinstance(part, TextPart) and "<document" in part.text for part in parts):
-        marked = _Marked()
-        for part in parts:
-            marked.take(part)
+    marked = _Marked()
+    for part in parts:
+        marked.take(part)
+    if marked.was_inside:
         pages, before, after = marked.finish()
         if ask.form is not None:
             return Reading(pages, before.strip())
@@ -104,6 +104,8 @@ class _Marked:
             return
         end = 0
         for tag in _TAG.finditer(part.text):
+            if not self.is_inside and not _opens_document(tag):
+                continue
             self._take_text(part.text[end : tag.start()])
             self._take_tag(bool(tag[1]), tag[2], dict(_ATTRIBUTE.findall(tag[3])))
             end = tag.end()
@@ -127,8 +129,6 @@ class _Marked:
             (self.after if self.was_inside else self.before).append(text)
 
     def _take_tag(self, is_closing: bool, name: str, attributes: Mapping[str, str]) -> None:
-        if not self.is_inside and name == "page":
-            return
         self._close_page()
         if name == "document":
             self.is_inside = not is_closing
@@ -147,6 +147,12 @@ class _Marked:
 
     def _next_number(self) -> int:
         return max((page.number for page in self.pages), default=0) + 1
+
+
+def _opens_document(tag: re.Match[str]) -> bool:
+    """Whether the tag begins a document: instructions may speak of `<document>` within a line."""
+    line_start = tag.string.rfind("\n", 0, tag.start()) + 1
+    return tag[2] == "document" and not tag[1] and not tag.string[line_start : tag.start()].strip()
 
 
 def find_schema(text: str) -> tuple[Mapping[str, Any] | None, str]:

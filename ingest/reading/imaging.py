@@ -78,7 +78,8 @@ def is_gray(image: PillowImage.Image) -> bool:
     """Whether an image shows no colour, noise apart."""
     if image.mode == "L":
         return True
-    red, green, blue = image.split()
+    # A third of the size is enough to see colour by, and costs a third of the time.
+    red, green, blue = (image.reduce(3) if min(image.size) > 300 else image).split()
     pairs = ((red, green), (green, blue))
     return all(_extrema(ImageChops.difference(one, other))[1] <= _GRAY_TOLERANCE for one, other in pairs)
 

@@ -269,7 +269,7 @@ def _read(page: pymupdf.Page) -> PageInk:
     text_page = pymupdf.TextPage(structured)
     left, top = bounds.x0, bounds.y0
     words = [
-        Word(text, (x0 - left, y0 - top, x1 - left, y1 - top))
+        Word(_printable(text), (x0 - left, y0 - top, x1 - left, y1 - top))
         for x0, y0, x1, y1, text, *_ in text_page.extractWORDS()
         if not text.isspace()
     ]
@@ -282,6 +282,13 @@ def _read(page: pymupdf.Page) -> PageInk:
         elif kind == _DRAWING:
             shapes.append(Shape(box, "is-rect: true" in label, "#ffffff" in label))
     return PageInk(width, height, words, pictures, shapes)
+
+
+def _printable(text: str) -> str:
+    """A word without control characters and halves of characters, which no request can carry."""
+    if text.isprintable():
+        return text
+    return "".join("\ufffd" if unicodedata.category(one) in ("Cc", "Cs") else one for one in text)
 
 
 def _probe(opened: _Opened, part: Part, settings: ReadingSettings) -> Probed:
