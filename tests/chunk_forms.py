@@ -98,7 +98,12 @@ class _Wrapper:
         for field in shape.fields:
             is_fixed = is_option and isinstance(field.shape, Leaf) and field.shape.is_constant
             below = Place.INSIDE if is_fixed else place.below
-            own[field.wire_name] = self.wrap(field.shape, value.get(field.name), below)
+            item = value.get(field.name)
+            target = resolve(field.shape, self._table)
+            if item is None and isinstance(target, ArrayShape | MapShape) and not target.nullable:
+                own[field.wire_name] = []
+            else:
+                own[field.wire_name] = self.wrap(field.shape, item, below)
         if shape.entries is not None:
             known = {field.name for field in shape.fields}
             free = {name: item for name, item in value.items() if name not in known}

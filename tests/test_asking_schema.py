@@ -398,6 +398,15 @@ def test_nulls_come_back_where_the_user_has_a_place_for_them() -> None:
     assert cites == {}
 
 
+def test_an_empty_list_comes_back_where_it_is_allowed() -> None:
+    """No entries is an answer, unless the user's schema would call it wrong and nobody asked for the property."""
+    rows = {"type": "array", "items": {"type": "string"}}
+    form = {"type": "object", "properties": {"a": rows, "b": rows | {"minItems": 1}, "c": {"$ref": "#/properties/b"}}}
+    found = derive(form["properties"], "none")
+    assert all(found[name]["type"] == "array" for name in "ab")
+    assert schema.restore({"a": [], "b": [], "c": []}, schema.derive(form))[0] == {"a": []}
+
+
 def test_cites_name_leaves_and_entries() -> None:
     """Grounding looks for a value on the page its cite names."""
     form = {

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest.errors import Unreadable
 from ingest.local import reader
@@ -137,6 +139,8 @@ def test_documented_settings_are_accepted(app: Any) -> None:
         ("not", {}),
         ("x-merge", "first"),
         ("type", "text"),
+        ("type", ["string", {}]),
+        ("required", ["absent"]),
         ("enum", []),
         ("$ref", "https://example.com/schema"),
         ("$ref", "#/$defs/absent"),
@@ -262,6 +266,29 @@ def test_hostile_bodies_are_a_400(app: Any, raw: bytes) -> None:
     response = call(app, "POST", CHAT, content=raw)
     assert response.status_code == 400
     assert response.json()["error"]["message"]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["object", "user", "text"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "items", "properties", "role", "content", "$ref"]), inner, max_size=4
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(["messages", "tools", "tool_choice", "response_format", "stop", "schema"]), value=JSON_VALUES
+)
+def test_no_value_of_any_field_breaks_the_engine(app: Any, name: str, value: Any) -> None:
+    """Whatever JSON stands in a field, the answer is one of the API's own, never a crash."""
+    more = {"response_format": schema_format(value, strict=False)} if name == "schema" else {name: value}
+    response = call(app, "POST", CHAT, content=json.dumps(request("Total: 5 EUR", **more)).encode())
+    assert response.status_code in (200, 400)
 
 
 def test_deep_schema_and_half_surrogates_are_survived(app: Any, seen: Seen) -> None:

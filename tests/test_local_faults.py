@@ -23,7 +23,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 def test_faults_repeat_with_the_seed_and_pass_on_retry() -> None:
     """A failing run must be repeatable, and retrying must be able to succeed."""
-    bodies = [f"body {number}".encode() for number in range(60)]
+    bodies = [f"body {number}" for number in range(60)]
     first, second = Faults.of("7:0.5"), Faults.of("7:0.5")
     drawn = {body: first.choose(body) for body in bodies}
     assert drawn == {body: second.choose(body) for body in reversed(bodies)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from pathlib import Path
 
 import pymupdf
@@ -274,3 +275,37 @@ def test_a_hostile_html_cannot_read_other_files(tmp_path: Path) -> None:
     image = next(content for content in loaded.contents if isinstance(content, ImagePart))
     dark = Image.open(io.BytesIO(image.data)).convert("L").point(lambda value: 255 * (value < 128)).getbbox()
     assert dark is None or (dark[2] - dark[0]) * (dark[3] - dark[1]) < 0.01 * image.width_px * image.height_px
+
+
+def test_a_page_that_the_first_engine_cannot_read_is_tried_with_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two engines fail on different files."""
+    from ingest.reading import paged
+
+    source = describe_file(
+        tmp_path / "a.pdf", make_pdf("x", encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="u", owner_pw="o")
+    )
+    settings = ReadingSettings(passwords=(SecretStr("u"),))
+    whole = EXTRACTOR.open(source, settings)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("code=2: broken page")
+
+    monkeypatch.setattr(paged, "_read", fail)
+    document = EXTRACTOR.open(source, settings)
+    assert (document.parts[0].error, document.parts[0].mode) == (None, "image")
+    assert (document.parts[0].width_pt, document.parts[0].height_pt) == (
+        whole.parts[0].width_pt,
+        whole.parts[0].height_pt,
+    )
+    [loaded] = _load(document, settings)
+    [content] = loaded.contents
+    assert isinstance(content, ImagePart)
+    assert content.width_px * content.height_px <= RENDERING.max_pixels
+    assert Image.open(io.BytesIO(content.data)).convert("L").getextrema()[0] < 100
+
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    error = EXTRACTOR.open(source, settings).parts[0].error
+    assert error is not None
+    assert "page 1 is damaged: broken page" in error.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -294,6 +295,53 @@ def test_it_works_from_scripts_without_a_guard_and_from_standard_input(tmp_path:
         env={**os.environ, "PYTHONPATH": root},
     )
     assert (done.stdout.strip(), done.stderr) == ("2", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_do_not_outlive_a_killed_parent(mischief: Callable[[str], Source], tmp_path: Path) -> None:
+    """kill -9 on a run must not leave processes that hold memory for ever."""
+    source = mischief("survey hang")
+    script = _SCRIPT.replace(
+        'describe(Found("a.pdf", Path(sys.argv[1])), settings)',
+        f'__import__("ingest.types").types.Source("x", "", Path(sys.argv[1]), {source.size_bytes}, "", "application/x-mischief")',
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", script, str(source.path)], env=environment)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    deadline = time.monotonic() + 20
+    while not (pids := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    parent.kill()
+    parent.wait()
+    assert pids
+    while any(_is_running(int(pid)) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_is_running(int(pid)) for pid in pids)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_idle_worker_killed_from_outside_costs_no_file(tmp_path: Path) -> None:
+    """When memory runs out the system kills whom it likes; the next file is not to blame."""
+    source = describe_file(tmp_path / "a.pdf", make_pdf("x"))
+
+    async def act(workers: Workers) -> int:
+        await workers.open(source)
+        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        for pid in children:
+            if b"ingest.reading.serving" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+        await asyncio.sleep(0.2)
+        return len((await workers.open(source)).parts)
+
+    assert _run(_SETTINGS, act) == 1
 
 
 def test_nothing_starts_before_it_is_needed() -> None:

@@ -5,9 +5,11 @@ Understands the few keywords a chunk schema is written in. What cannot be moved 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
+from ingest.asking.schema.write import PAGE, QUOTE, VALUE
 from ingest.types import Json, JsonObject
 
 _PLAIN_NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d+)?")
@@ -18,14 +20,22 @@ _GROUPED_COMMA = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+")
 _MAX_WHOLE_DIGITS = 15
 
 
-def coerce(answer: Json, schema: JsonObject) -> tuple[Json, bool]:
-    """The answer in the form of the chunk schema, and whether it fits it now."""
-    return _Coercer(schema).coerce(answer, schema)
+# The page of a value whose page is not known; pages count from 1.
+_NO_PAGE = 0
+
+
+def coerce(answer: Json, schema: JsonObject, has_evidence: bool) -> tuple[Json, bool]:
+    """The answer in the form of the chunk schema, and whether it fits it now.
+
+    `has_evidence` says that values stand in objects with their page: one given without is taken without a page.
+    """
+    return _Coercer(schema, has_evidence).coerce(answer, schema)
 
 
 class _Coercer:
-    def __init__(self, root: JsonObject) -> None:
+    def __init__(self, root: JsonObject, has_evidence: bool) -> None:
         self._definitions: JsonObject = root.get("$defs", {})
+        self._has_evidence = has_evidence
 
     def coerce(self, value: Json, schema: JsonObject) -> tuple[Json, bool]:
         """The value as the schema wants it; unchanged, and False, when that takes more than is certain."""
@@ -35,8 +45,11 @@ class _Coercer:
         types = _types(schema)
         if value is None:
             return None, "null" in types if types else None in schema.get("enum", ())
-        if isinstance(value, dict) and "object" in types and "properties" in schema:
-            return self._object(value, schema)
+        if "properties" in schema:
+            if self._has_evidence and _is_wrapper(schema):
+                value = _wrapped(value, schema)
+            if isinstance(value, dict):
+                return self._object(value, schema)
         if isinstance(value, list) and "array" in types and "items" in schema:
             return self._array(value, schema["items"])
         if "enum" in schema:
@@ -96,6 +109,22 @@ class _Coercer:
         return "null" in _types(schema) or ("type" not in schema and None in schema.get("enum", ()))
 
 
+def _is_wrapper(schema: JsonObject) -> bool:
+    """Whether the schema is that of one value with its evidence."""
+    names = schema["properties"].keys()
+    return PAGE in names and VALUE in names and names <= {PAGE, QUOTE, VALUE}
+
+
+def _wrapped(value: Json, schema: JsonObject) -> Json:
+    """A bare value, or one without its page, with the evidence it lacks."""
+    if isinstance(value, list) or (isinstance(value, dict) and VALUE not in value):
+        return value
+    given = value if isinstance(value, dict) else {VALUE: value}
+    if given.get(PAGE) is not None or "null" in _types(schema["properties"][PAGE]):
+        return given
+    return {**given, PAGE: _NO_PAGE}
+
+
 def _types(schema: JsonObject) -> tuple[str, ...]:
     types = schema.get("type", ())
     return (types,) if isinstance(types, str) else tuple(types)
@@ -130,6 +159,8 @@ def _scalar(value: Json, types: tuple[str, ...]) -> tuple[Json, bool]:
         # A number written as text by the schema, as in the document: digits survive the way, decimals need not.
         return (str(value), True) if "string" in types else (value, False)
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return value, False
         if "number" in types:
             return value, True
         return (int(value), True) if "integer" in types and value.is_integer() else (value, False)

@@ -37,17 +37,18 @@ class Gate:
 
     async def enter(self) -> int:
         """Wait for a place. Returns a token for `press`."""
-        while self._active >= self.width:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+        if self._waiters or self._active >= self.width:
+            place = asyncio.get_running_loop().create_future()
+            self._waiters.append(place)
             try:
-                await waiter
+                await place
             except asyncio.CancelledError:
-                # A place given to a call that no longer wants it goes to the next.
-                if waiter.done() and not waiter.cancelled():
-                    self._wake()
+                # A place already given to a call that no longer wants it goes to the next.
+                if place.done() and not place.cancelled():
+                    self.leave()
                 raise
-        self._active += 1
+        else:
+            self._active += 1
         return self._epoch
 
     def leave(self) -> None:
@@ -67,12 +68,12 @@ class Gate:
         self._wake()
 
     def _wake(self) -> None:
-        free = self.width - self._active
-        while self._waiters and free > 0:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                free -= 1
+        """Hand free places to those who wait, first come first served."""
+        while self._waiters and self._active < self.width:
+            place = self._waiters.popleft()
+            if not place.done():
+                self._active += 1
+                place.set_result(None)
 
 
 class Slot:

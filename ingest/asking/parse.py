@@ -51,7 +51,9 @@ def parse(reply: Reply, chunk_schema: ChunkSchema) -> Parsed:
         body = _body(reply.text)
         if reply.finish_reason == "length" or _is_cut(body):
             partial = _read_partial(body)
-            answer = None if partial is None else coerce(partial, chunk_schema.schema)[0]
+            answer = (
+                None if partial is None else coerce(partial, chunk_schema.schema, chunk_schema.evidence != "none")[0]
+            )
             raise Truncated("the answer was cut off at the output limit", None, answer)
         value = _repair(body)
         problems = (Problem("parse", "repaired", "the answer was not valid JSON and was repaired"),)
@@ -79,7 +81,7 @@ def _candidates(text: str) -> Iterator[str]:
 
 def _read_within(text: str) -> JsonObject | None:
     """The longest JSON object that starts at one of the first braces."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     start, longest, found = -1, 0, None
     for _ in range(_MAX_STARTS):
         start = text.find("{", start + 1)
@@ -92,7 +94,21 @@ def _read_within(text: str) -> JsonObject | None:
         if isinstance(value, dict) and end - start > longest and not _is_inside(text, start, end):
             longest, found = end - start, value
         start = end - 1
-    return found
+    return found if found is None else _encodable(found)
+
+
+def _refuse_constant(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _encodable(value: JsonObject) -> JsonObject:
+    """The value, with half characters (lone surrogates) replaced: they could not be written to any file."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return dict(json.loads(text.encode("utf-8", "replace")))
+    return value
 
 
 def _is_inside(text: str, start: int, end: int) -> bool:
@@ -124,7 +140,7 @@ def _repair(body: str) -> JsonObject:
         value = next((item for item in value if isinstance(item, dict)), None)
     if not isinstance(value, dict) or not value:
         raise Malformed(f"the answer is not JSON: {_short(body)}")
-    return value
+    return _encodable(value)
 
 
 # --- cut off answers ---
@@ -190,7 +206,7 @@ def _check(value: JsonObject, chunk_schema: ChunkSchema) -> Json:
     """The answer once it fits. Raises OffSchema with the first errors in the validator's words."""
     from jsonschema.exceptions import best_match
 
-    moved, fits = coerce(value, chunk_schema.schema)
+    moved, fits = coerce(value, chunk_schema.schema, chunk_schema.evidence != "none")
     if fits:
         return moved
     errors = []
@@ -200,9 +216,7 @@ def _check(value: JsonObject, chunk_schema: ChunkSchema) -> Json:
         errors.append(f"at {pointer or 'the root'}: {_short(deepest.message)}")
         if len(errors) == _MAX_ERRORS:
             break
-    if not errors:
-        return moved
-    raise OffSchema(f"the answer does not fit the schema: {'; '.join(errors)}")
+    raise OffSchema(f"the answer does not fit the schema: {'; '.join(errors) or 'a number is out of all bounds'}")
 
 
 @lru_cache(maxsize=16)

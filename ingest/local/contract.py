@@ -7,7 +7,7 @@ Every refusal is the API's: HTTP status, code, message and the parameter to blam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ingest.local.dialect import check_schema
@@ -69,12 +69,7 @@ class Ask:
     is_raw: bool = False
     is_streamed: bool = False
     streams_usage: bool = False
-    stop: tuple[str, ...] = field(default=())
-
-    @property
-    def images(self) -> tuple[ImagePart, ...]:
-        """Every image in order."""
-        return tuple(part for message in self.messages for part in message.parts if isinstance(part, ImagePart))
+    stop: tuple[str, ...] = ()
 
 
 def read_chat(body: Mapping[str, Any], models: Mapping[str, ServedModel]) -> Ask:

@@ -115,16 +115,15 @@ class Faults:
         except ValueError as error:
             raise ConfigError(f"faults {text!r} are not SEED:RATE or SEED:RATE:KIND,KIND, such as 7:0.2") from error
 
-    def choose(self, body: bytes) -> str:
-        """The fault of the next arrival of this body, "" for none."""
+    def choose(self, body_sha256: str) -> str:
+        """The fault of the next arrival of the body with this hash, "" for none."""
         if not self._rates and not self._script:
             return ""
         with self._lock:
             if self._script:
                 return self._script.popleft() or ""
-            digest = hashlib.sha256(body).hexdigest()
-            self._arrivals[digest] += 1
-            ticket = f"{self._seed}:{self._arrivals[digest]}:{digest}"
+            self._arrivals[body_sha256] += 1
+            ticket = f"{self._seed}:{self._arrivals[body_sha256]}:{body_sha256}"
         draw = int.from_bytes(hashlib.sha256(ticket.encode()).digest()[:8]) / 2**64
         for kind, rate in self._rates.items():
             if draw < rate:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[numpy.uint8]
 
+_Word = tuple[str, list[tuple[float, float]]]
+
 _CACHED_IMAGES = 512
 # The detector sees at most this many pixels along the longer side; more costs time and finds nothing in print.
 _MAX_SIDE_PX = 2000
@@ -36,6 +38,13 @@ _MAX_SKEW_RAD = 0.35
 _SEGMENT_GAP_HEIGHTS = 0.75
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]")
 _LABEL_GLUED = re.compile(r"^([^\W\d_][\w.()/#&-]*[:])(?!//)([^\s:].*)$")
+_MARK_GLUED = re.compile(r"^(-?(?:RM|[$€£])?\d[\d.,]*[.,]\d{2})([A-Z]{1,2})$")
+_TOWN_GLUED = re.compile(r"^(\d{5})([A-Z][A-Za-z]+[,.]?)$")
+# The letter O where only a zero can stand: after a currency or a sign, before two decimals.
+_ZERO_AS_LETTER = re.compile(r"^(-?(?:RM|[$€£])?)[oO]([.,]\d{2}(?!\d))")
+# Full-width forms of ASCII, which the engine prints near CJK text.
+_TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_SPACED_LETTERS = 4
 _WORD = re.compile(r"\S+")
 
 
@@ -190,7 +199,7 @@ class _Reading:
     def __init__(self, pixels: Pixels) -> None:
         self.height, self.width = pixels.shape[:2]
         result = _ENGINE.read(pixels)
-        self.words: list[tuple[str, list[tuple[float, float]]]] = []
+        self.words: list[_Word] = []
         self.baselines: list[tuple[float, float]] = []  # angle, length
         self.letters = 0
         self.sure_letters = 0.0
@@ -212,7 +221,7 @@ class _Reading:
         if length > 4 * side:
             self.baselines.append((math.atan2(dy, dx), length))
         pieces = [(str(word[0]), [(float(x), float(y)) for x, y in word[2]]) for word in words]
-        self.words.extend(_join_ideographs(pieces) if pieces else [(text, [(x, y) for x, y in quad])])
+        self.words.extend(_by_spaces(text, pieces) if pieces else [(text, [(x, y) for x, y in quad])])
 
     @property
     def confidence(self) -> float:
@@ -242,14 +251,23 @@ class _Reading:
         return 0.0
 
 
-def _join_ideographs(pieces: Sequence[tuple[str, list[tuple[float, float]]]]) -> list[tuple[str, list[tuple[float, float]]]]:
-    """Neighbouring single CJK characters joined to one word, as the engine gives each its own box."""
-    joined: list[tuple[str, list[tuple[float, float]]]] = []
-    for text, quad in pieces:
-        if joined and _CJK.search(text) and _CJK.search(joined[-1][0]):
-            joined[-1] = (joined[-1][0] + text, joined[-1][1] + quad)
-        else:
-            joined.append((text, quad))
+def _by_spaces(text: str, pieces: Sequence[_Word]) -> Sequence[_Word]:
+    """The pieces of a line as its words: the engine cuts lines with CJK signs into characters, its text keeps the spaces."""
+    words = text.split()
+    if "".join(words) != "".join(piece for piece, _ in pieces):
+        return pieces
+    joined: list[_Word] = []
+    remaining = iter(pieces)
+    for word in words:
+        quad: list[tuple[float, float]] = []
+        length = 0
+        while length < len(word):
+            piece, corners = next(remaining)
+            quad.extend(corners)
+            length += len(piece)
+        if length != len(word):
+            return pieces
+        joined.append((word, quad))
     return joined
 
 
@@ -280,7 +298,7 @@ def _to_page(reading: _Reading, rotation_deg: int) -> Page:
     char_width = median(((t.x1 - t.x0) / len(t.text) for t in tokens if len(t.text) > 1), line_height / 2)
     lines = [
         Line.of(_split_segments(line, _SEGMENT_GAP_HEIGHTS * median(t.y1 - t.y0 for t in line)))
-        for line in _group_lines(tokens)
+        for line in (_join_spaced(tokens_of_line) for tokens_of_line in _group_lines(tokens))
     ]
     return Page(
         0,
@@ -296,15 +314,38 @@ def _to_page(reading: _Reading, rotation_deg: int) -> Page:
 
 
 def _split_glued(token: Token) -> list[Token]:
-    """A label and its value that OCR ran together (`Date:12/03/2018`) as two words."""
-    match = _LABEL_GLUED.match(token.text)
-    if not match:
-        return [token]
-    cut = token.x0 + (token.x1 - token.x0) * len(match[1]) / len(token.text)
-    return [
-        Token(match[1], token.x0, token.y0, cut, token.y1),
-        Token(match[2], cut + 0.01, token.y0, token.x1, token.y1),
-    ]
+    """A word as words, where OCR certainly ran some together: label and value, amount and tax mark, code and town."""
+    text = _ZERO_AS_LETTER.sub(r"\g<1>0\g<2>", token.text.translate(_TO_ASCII))
+    for pattern in (_LABEL_GLUED, _MARK_GLUED, _TOWN_GLUED):
+        match = pattern.match(text)
+        if match:
+            cut = token.x0 + (token.x1 - token.x0) * len(match[1]) / len(text)
+            rest = Token(match[2], cut + 0.01, token.y0, token.x1, token.y1)
+            return [Token(match[1], token.x0, token.y0, cut, token.y1), *_split_glued(rest)]
+    return [replace(token, text=text)]
+
+
+def _join_spaced(line: Sequence[Token]) -> list[Token]:
+    """A line with letter-spaced print put together: four or more single characters, closer than their height."""
+    joined: list[Token] = []
+    run: list[Token] = []
+    for token in [*line, None]:
+        fits = token is not None and len(token.text) == 1 and not _CJK.match(token.text)
+        if token is not None and fits and (not run or token.x0 - run[-1].x1 < 0.9 * (token.y1 - token.y0)):
+            run.append(token)
+            continue
+        joined.extend(_as_word(run))
+        run = [token] if token is not None and fits else []
+        if token is not None and not fits:
+            joined.append(token)
+    return joined
+
+
+def _as_word(run: Sequence[Token]) -> Sequence[Token]:
+    if len(run) < _SPACED_LETTERS:
+        return run
+    text = "".join(token.text for token in run)
+    return [Token(text, run[0].x0, min(t.y0 for t in run), run[-1].x1, max(t.y1 for t in run))]
 
 
 def _group_lines(tokens: Sequence[Token]) -> list[list[Token]]:

@@ -216,9 +216,9 @@ class _Engine:
     async def _answer(self, protocol: Protocol, request: Request, call: _Call) -> Response:
         self._check_key(request)
         body = await _read_body(request)
-        call.body_sha256 = hashlib.sha256(body).hexdigest()
         self.limiter.admit()
-        call.fault = self.faults.choose(body)
+        call.body_sha256 = await self.answerer.work(lambda: hashlib.sha256(body).hexdigest())
+        call.fault = self.faults.choose(call.body_sha256)
         fault_kinds.refuse_before(call.fault)
         ask, cached_tokens = await self.answerer.work(self._prepare, protocol, body, call)
         self._spend_input(call)
@@ -386,6 +386,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
         raise ConfigError(f"cannot serve on {host}:{port}: {error}; choose another port") from error

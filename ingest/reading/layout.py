@@ -14,6 +14,8 @@ _MAX_COLUMNS = 240
 # A gap wider than this share of the line's height separates two segments (cells, columns); a justified line's
 # spaces stay below it, a table's gutters rarely do.
 _SEGMENT_GAP = 0.5
+# A shorter word in a narrow script can be higher than wide although it lies.
+_TELLING_CHARS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,13 @@ def _split_turned(words: Sequence[Word]) -> tuple[list[Word], list[Word]]:
     turned = [word for word in words if _stands(word)]
     if not turned:
         return flat, []
-    lying = sum(len(word.text) for word in flat if len(word.text) > 2)
+    lying = sum(len(word.text) for word in flat if len(word.text) >= _TELLING_CHARS)
     return (flat, turned) if lying > sum(len(word.text) for word in turned) else ([], list(words))
 
 
 def _stands(word: Word) -> bool:
     width, height = word.bbox[2] - word.bbox[0], word.bbox[3] - word.bbox[1]
-    return len(word.text) > 2 and height > 1.2 * width
+    return len(word.text) >= _TELLING_CHARS and height > 1.4 * width
 
 
 def _upright(words: Sequence[Word]) -> list[Word]:

@@ -20,7 +20,7 @@ from pymupdf import mupdf
 from ingest import types
 from ingest.config import ReadingSettings
 from ingest.errors import Encrypted, SourceError, TooLarge, Unreadable
-from ingest.reading import Probed
+from ingest.reading import Probed, pdfium
 from ingest.reading.imaging import fit_page, to_content
 from ingest.reading.layout import layout_text
 from ingest.reading.markup import to_markup
@@ -96,7 +96,7 @@ class PagedExtractor:
             try:
                 yield _probe(opened, part, settings)
             except Exception as error:
-                yield Probed(replace(part, error=_problem(document.source, index, error)))
+                yield Probed(_probe_again(opened, part, error))
 
     def load(
         self, document: Document, parts: Sequence[Part], rendering: Rendering, settings: ReadingSettings
@@ -107,7 +107,7 @@ class PagedExtractor:
             try:
                 yield _load(opened, part, rendering)
             except Exception as error:
-                yield Loaded(part, (), error=_problem(document.source, part.index, error))
+                yield _load_again(opened, part, rendering, error)
 
     def _open(self, source: Source, settings: ReadingSettings) -> _Opened:
         """The file, kept open until another one is asked for: consecutive calls mostly want the same."""
@@ -115,7 +115,7 @@ class PagedExtractor:
         key = (source.path, source.sha256, source.media_type, passwords)
         if self._last is None or self._last.key != key:
             self.close()
-            self._last = _Opened(key, _unlock(_open_file(source), source, passwords), source)
+            self._last = _Opened(key, _unlock(_open_file(source), source, passwords), source, passwords)
         return self._last
 
     def close(self) -> None:
@@ -134,6 +134,7 @@ class _Opened:
     key: tuple[object, ...]
     document: pymupdf.Document
     source: Source
+    passwords: tuple[str, ...]
 
     @property
     def is_laid_out(self) -> bool:
@@ -297,6 +298,8 @@ def _probe(opened: _Opened, part: Part, settings: ReadingSettings) -> Probed:
     if opened.is_laid_out:
         ink = replace(ink, shapes=())
     mode = choose_mode(ink, settings.pages)
+    if opened.is_laid_out and settings.pages == "auto" and mode == "image" and ink.words:
+        mode = "both"  # its text is the file's own, whatever it looks like
     text = TextStats() if mode == "image" else TextStats.of(layout_text(ink.words))
     problems: tuple[Problem, ...] = ()
     if mode == "text" and not ink.words and not ink.is_blank:
@@ -318,6 +321,23 @@ def _load(opened: _Opened, part: Part, rendering: Rendering) -> Loaded:
         contents.append(_render(page, ink, rendering))
     words = tuple(ink.words) if part.mode != "image" or has_trustworthy_text(ink) else ()
     return Loaded(part, tuple(contents), words)
+
+
+def _probe_again(opened: _Opened, part: Part, error: Exception) -> Part:
+    """A page that MuPDF cannot read, as image when the second engine can."""
+    if opened.source.media_type == "application/pdf" and not isinstance(error, MemoryError):
+        size = pdfium.measure_page(opened.source, part.index, opened.passwords)
+        if size is not None:
+            return replace(part, mode="image", width_pt=size[0], height_pt=size[1])
+    return replace(part, error=_problem(opened.source, part.index, error))
+
+
+def _load_again(opened: _Opened, part: Part, rendering: Rendering, error: Exception) -> Loaded:
+    if opened.source.media_type == "application/pdf" and part.mode == "image" and not isinstance(error, MemoryError):
+        image = pdfium.render_page(opened.source, part.index, opened.passwords, rendering)
+        if image is not None:
+            return Loaded(part, (image,))
+    return Loaded(part, (), error=_problem(opened.source, part.index, error))
 
 
 def _render(page: pymupdf.Page, ink: PageInk, rendering: Rendering) -> types.Image:

@@ -7,6 +7,8 @@ Started by `workers.py` as `python -P -m ingest.reading.serving FD MEMORY_BYTES 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import pickle
 import signal
 import socket
@@ -22,6 +24,7 @@ from ingest.reading import PagewiseExtractor, extractor_for
 from ingest.types import Document, Source
 
 READY, ITEM, DONE, FAILED = "ready", "item", "done", "failed"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LENGTH = struct.Struct(">Q")
 
 
@@ -31,6 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # PyMuPDF loads its layout models whenever they are installed: half a second, and memory that is not used here.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
+    _die_with_parent()
     _limit("RLIMIT_CORE", 0)
     _limit("RLIMIT_AS", memory_bytes)
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
@@ -99,6 +103,13 @@ def _send(stream: BufferedRWPair, message: tuple[str, object]) -> None:
     stream.write(LENGTH.pack(len(data)))
     stream.write(data)
     stream.flush()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when its parent is killed; elsewhere the closed socket does, after the call."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit(name: str, value: int) -> None:

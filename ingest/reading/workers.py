@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
@@ -113,12 +113,10 @@ class Workers:
         def arguments(rest: list[Part]) -> tuple[object, ...]:
             return document, [part.index for part in rest]
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._each("probe", document, list(shells[start:stop]), arguments, failed))
-                for start, stop in itertools.pairwise(bounds)
-            ]
-        probed = [each for task in tasks for each in task.result()]
+        probed = await _concatenate(
+            self._each("probe", document, list(shells[start:stop]), arguments, failed)
+            for start, stop in itertools.pairwise(bounds)
+        )
         problems = tuple(problem for each in probed for problem in each.problems)
         return replace(document, parts=tuple(each.part for each in probed), problems=document.problems + problems)
 
@@ -167,6 +165,9 @@ class Workers:
     async def _borrow(self, source: Source) -> AsyncIterator[_Worker]:
         """A worker for one call: one that has the file open already, any idle one, or a new one."""
         async with self._turns:
+            for worker in [worker for worker in self._idle if not worker.is_alive]:
+                self._idle.remove(worker)  # killed from outside while it waited: no file is to blame
+                self._end(worker)
             fitting = [worker for worker in self._idle if worker.last_sha256 == source.sha256]
             if self._idle:
                 worker = fitting[-1] if fitting else self._idle[0]
@@ -185,7 +186,10 @@ class Workers:
             self._put_back(worker)
 
     async def _start(self) -> _Worker:
-        worker = _Worker(self._settings)
+        try:
+            worker = _Worker(self._settings)
+        except OSError as error:
+            raise ConfigError(f"worker processes do not start: {error}") from error
         self._all.add(worker)
         try:
             await worker.connect()
@@ -226,6 +230,11 @@ class _Worker:
                 pass_fds=(theirs.fileno(),),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
 
     async def connect(self) -> None:
         """Wait until the process has started. Raises ConfigError when it does not."""
@@ -296,7 +305,7 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process at once. Safe to call twice."""
-        if self._process.poll() is None:
+        if self.is_alive:
             self._process.kill()
             self._process.wait()
         if self._writer is not None:
@@ -312,6 +321,18 @@ class _Worker:
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
+
+
+async def _concatenate(calls: Iterable[Coroutine[Any, Any, list[_Result]]]) -> list[_Result]:
+    """The results of calls run side by side; when one fails or is cancelled, so are the others."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return [each for results in await asyncio.gather(*tasks) for each in results]
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _on_page(problem: Problem, part: Part, source: Source) -> Problem:

@@ -86,7 +86,8 @@ def _multiply(groups: list[list[JsonObject]]) -> list[JsonObject]:
     """One conjunction per way of choosing from each group; impossible ones are left out."""
     found: list[JsonObject] = [{}]
     for group in groups:
-        if len(found) * len(group) > _MAX_ALTERNATIVES:
+        # One long list of options is no product, however long.
+        if min(len(found), len(group)) > 1 and len(found) * len(group) > _MAX_ALTERNATIVES:
             raise ConfigError(
                 f"document schema: anyOf and oneOf multiply out to more than {_MAX_ALTERNATIVES} forms of one value; "
                 "write the forms as one list of options"

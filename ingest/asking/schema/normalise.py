@@ -183,6 +183,10 @@ class _Reader:
             wire_name = _free_name(name, taken - {name}) if name in self._reserved else name
             fields.append(Field(name, wire_name, self.read(child, name), name in required))
         entries_name = _free_name("entries", taken | self._reserved) if entries else ""
+        if entries is not None:
+            entries = replace(
+                entries, description=entries.description or "Further entries, without a property of their own"
+            )
         return ObjectShape(tuple(fields), entries, entries_name, description=description)
 
     def _read_entries(self, schema: JsonObject, free: list[Json]) -> MapShape:
@@ -194,7 +198,8 @@ class _Reader:
         elif schema.get("patternProperties") and not schema.get("additionalProperties"):
             patterns = " or ".join(schema["patternProperties"])
             key = replace(key, description=f"Name of the entry (matches the pattern {patterns})")
-        return MapShape(key, self._choose([self.read(child, "") for child in free], ""))
+        value = self._choose([self.read(child, "") for child in free], "")
+        return MapShape(key, value, may_be_empty=not schema.get("minProperties"))
 
     def _read_array(self, schema: JsonObject) -> Shape:
         description = notes.add_notes("", notes.array_notes(schema))
@@ -205,7 +210,8 @@ class _Reader:
             return TupleShape(tuple(self.read(part, "") for part in positions), rest)
         if items is None and isinstance(schema.get("contains"), dict):
             items = schema["contains"]
-        return ArrayShape(self.read(True if items is None else items, ""), description=description)
+        item = self.read(True if items is None else items, "")
+        return ArrayShape(item, may_be_empty=not schema.get("minItems"), description=description)
 
     def _choose(self, options: Iterable[Shape], description: str) -> Shape:
         """One shape for several options: null becomes a property of it, all scalar options become one leaf."""
@@ -331,9 +337,11 @@ def _describe(schema: JsonObject, hint: str) -> str:
     if isinstance(description, str) and description.strip():
         return description.strip()
     title = schema.get("title")
-    if not isinstance(title, str) or not hint or _letters(title) == _letters(hint):
+    if not isinstance(title, str) or _letters(title) == _letters(hint):
         return ""
-    return title.strip()
+    # The title of a single value says what it stands for; that of a class says nothing.
+    is_single = "const" in schema or len(schema.get("enum", ())) == 1
+    return title.strip() if hint or is_single else ""
 
 
 def _letters(text: str) -> str:

@@ -88,7 +88,7 @@ class _Restorer:
         data: dict[str, Json] = {}
         for field in shape.fields:
             value = self._field(field, answer.get(field.wire_name), place, pointer, is_option)
-            if value is not None or field.required or (field.wire_name in answer and self._keeps_null(field)):
+            if field.required or (field.wire_name in answer and self._says_something(field, value)):
                 data[field.name] = value
         if shape.entries is not None:
             entries = self._map(shape.entries, answer.get(shape.entries_name) or [], pointer)
@@ -99,8 +99,12 @@ class _Restorer:
         below = Place.INSIDE if is_option and _is_constant(field.shape) else place.below
         return self.restore(field.shape, answer, below, join(pointer, field.name))
 
-    def _keeps_null(self, field: Field) -> bool:
-        return admits_null(field.shape, self._table)
+    def _says_something(self, field: Field, value: Json) -> bool:
+        """Whether an optional property is better there than not: null and "no entries" only where they are allowed."""
+        if value is None:
+            return admits_null(field.shape, self._table)
+        target = resolve(field.shape, self._table)
+        return bool(value) or not isinstance(target, ArrayShape | MapShape) or target.may_be_empty
 
     def _array(self, shape: ArrayShape, answer: list[Json], pointer: str, first: int = 0) -> list[Json]:
         """The entries. A null the user's schema has no place for stands for nothing and is left out."""

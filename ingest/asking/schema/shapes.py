@@ -66,15 +66,17 @@ class MapShape:
 
     key: Leaf
     value: Shape
+    may_be_empty: bool = True
     nullable: bool = False
     description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayShape:
-    """A list of any length."""
+    """A list of any length. The user's schema may forbid an empty one; the chunk schema never does."""
 
     items: Shape
+    may_be_empty: bool = True
     nullable: bool = False
     description: str = ""
 

@@ -15,6 +15,7 @@ from ingest.asking.schema.shapes import (
     ArrayShape,
     Choice,
     Core,
+    Field,
     Leaf,
     MapShape,
     ObjectShape,
@@ -119,13 +120,18 @@ class _Writer:
                 # Tells the options apart: naming the option is no claim about the document.
                 properties[field.wire_name] = _described(field.shape.description, _values(field.shape, False))
                 continue
-            may_miss = not field.required or admits_null(field.shape, self._table)
-            # An object can be given with nothing in it; a leaf or a choice needs null to say nothing.
-            can_be_empty = not isinstance(resolve(field.shape, self._table), Leaf | Choice)
-            properties[field.wire_name] = self._write(field.shape, place.below, may_miss or not can_be_empty)
+            may_be_null = admits_null(field.shape, self._table) or self._needs_null(field)
+            properties[field.wire_name] = self._write(field.shape, place.below, may_be_null)
         if shape.entries is not None:
             properties[shape.entries_name] = self._map(shape.entries, False)
         return _described(shape.description, _closed(properties, null))
+
+    def _needs_null(self, field: Field) -> bool:
+        """Whether null must say "nothing" there. A list can be empty instead, a required object hold nothing but null."""
+        target = resolve(field.shape, self._table)
+        if isinstance(target, ArrayShape | MapShape):
+            return False
+        return not field.required or isinstance(target, Leaf | Choice)
 
     def _array(self, shape: ArrayShape, place: Place, null: bool) -> JsonObject:
         items = self._write(shape.items, Place.ENTRY, admits_null(shape.items, self._table))

@@ -20,11 +20,13 @@ _CITY_STATE_ZIP = re.compile(r"(?P<city>[^\W\d_][^\d,]{1,30}),?\s+(?P<state>[A-Z
 _UK_CODE = re.compile(r"\b(?P<code>[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2})\b")
 _EIRCODE = re.compile(r"\b(?P<code>[A-Z]\d[\dW] ?[A-Z\d]{4})\b")
 _CANADA_CODE = re.compile(r"\b(?P<code>[A-Z]\d[A-Z] ?\d[A-Z]\d)\b")
-_CITY_CODE = re.compile(r"(?P<city>[^\W\d_][^\d,;]{1,30}?)[\s,]*[-–]?\s?(?P<code>\d{6}|\d{3} \d{3})\b")
+_CITY_CODE = re.compile(r"(?P<city>[^\W\d_][^\d,;:()#]{2,30}?)[\s,]*[-–]?\s?(?P<code>\d{6}|\d{3} \d{3})\b(?![-/.\d])")
 _HOUSE_LAST = re.compile(r"^[^\W\d_][^\d:]{2,45}\s\d{1,4}(?:\s?[-/]\s?\d{1,4})?\s?[a-zA-Z]?$")
 _HOUSE_FIRST = re.compile(r"^(?:no\.?\s*|lot\.?\s*|#)?\d{1,5}[\w/&.-]*\s?(?:bis|ter)?,?\s+[^\W\d_].{2,}", re.IGNORECASE)
 _HOUSE_AND_NAME = re.compile(r"^\d{1,4}[A-Za-z]?,? (?:[A-ZÀ-Ý][\w'’.-]+ ?){1,4}$")
 _CONTACT_SIGN = re.compile(r"@|www\.|https?:|\+\d{2}|[☎✆✉📞]|\(?0\d{1,4}\)?[ /-]\d{3}")
+# Street words that OCR runs together with the street's name.
+_GLUED_STREETS = ("jalan", "jln", "lorong", "calle", "avenida")
 _ADDRESS_PARTS = re.compile(r"\s+[-–—|]\s+|\s*[·•●∙▪]\s*|\s{2,}")
 _WORDS = re.compile(r"[^\W_]+(?:[./'-][^\W_]+)*\.?")
 _REG_NO = re.compile(r"^\(?\s*(?:co\.?\s*)?(?:reg\.?\s*)?(?:no\.?\s*)?:?\s*\(?\s*(?:[A-Z]{0,3}\d{5,12}|\d{1,3}(?:,\d{3}){1,2})\s*-?\s*[A-Z]{0,2}\s*\)?$", re.IGNORECASE)
@@ -113,7 +115,9 @@ def is_street(text: str) -> bool:
         return True
     if _HOUSE_AND_NAME.match(text) and not has_business_word(text) and not has_legal_form(text):
         return True
-    return bool(_HOUSE_LAST.match(text)) or (bool(_HOUSE_FIRST.match(text)) and has_street_word)
+    if _HOUSE_LAST.match(text) and not has_business_word(text) and not has_legal_form(text):
+        return True
+    return any(word.startswith(_GLUED_STREETS) for word in words) and has_digit or (bool(_HOUSE_FIRST.match(text)) and has_street_word)
 
 
 def has_street_word(text: str) -> bool:
@@ -168,7 +172,10 @@ def looks_upper(text: str) -> bool:
     return bool(letters) and sum(character.isupper() for character in letters) >= 0.8 * len(letters)
 
 
-_TRAILING_REGISTRATION = re.compile(r"\s*[(\[]?\s*(?:[A-Z]{2})?\d{4,7}\s*-\s*[A-Z]\s*[)\]]?\.?$|\s*[(\[]\s*\d{5,12}\s*-?[A-Z]?\s*[)\]]$")
+_TRAILING_REGISTRATION = re.compile(
+    r"\s*[(\[]?\s*(?:[A-Z]{2})?\d{4,7}\s*-\s*[A-Z]\s*[)\]]?\.?$|\s*[(\[]\s*(?:co\.?\s*)?(?:reg\.?\s*)?(?:no\.?)?\s*:?\s*[A-Z]{0,2}\d{4,12}\s*-?[A-Z]?\s*[)\]]$",
+    re.IGNORECASE,
+)
 
 
 def clean_name(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ingest.local.filler.labels import Hit
+from ingest.local.filler.text import squash
 from ingest.local.filler.values import Value, read
 from ingest.local.filler.view import Row, View
 from ingest.local.page import Segment
@@ -18,7 +20,17 @@ _LOSS_WEAK = 0.35
 _LOSS_INSIDE = 0.2
 _LOSS_REPEATED = 0.02
 _BONUS_PER_LETTER = 0.004
+_LOSS_LONGER_LABEL = 0.25
 _BELOW_ROWS = 3
+_WORD = re.compile(r"[^\W\d_]+")
+# Words after `total` that make it a count of things rather than a sum of money.
+_COUNTED = frozenset(
+    "qty quantity item items saving savings saved point points unit units pcs pieces anzahl menge artikel stuck stk nb nombre articles "
+    "articulos unidades uds articoli pezzi aantal stuks weight gewicht poids peso hours stunden heures horas discount rabatt disc pax"
+    " pages seiten days tage".split()
+)
+# Words between a total's label and its amount that leave the meaning as it is.
+_HARMLESS = frozenset("euro euros dollars ringgit francs including inclusive incl excl excluding sales inkl exkl inclus".split())
 _MAX_BELOW_GAP = 1.6
 
 
@@ -58,6 +70,11 @@ def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterato
         base -= _LOSS_INSIDE
     label = " ".join(token.text for token in segment.tokens[hit.start : hit.end]).strip(" :#")
     inline = _rest_of_segment(row, hit, view)
+    if kind == "amount":
+        words = _WORD.findall(inline[: _first_digit(inline)])
+        if any(squash(word) in _COUNTED for word in words[:2]):
+            return
+        base -= _LOSS_LONGER_LABEL if any(len(w) > 3 and squash(w) not in _HARMLESS for w in words) else 0.0
     if inline:
         value = read(kind, inline, view)
         if value:
@@ -78,6 +95,10 @@ def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterato
         loss = _LOSS_BELOW + 0.03 * (below_row.index - row.index - 1)
         yield Candidate(value, base - loss - (1 - value.fit) * 0.5, below_row, label, row.index, "below", segment.x0, is_weak)
         return
+
+
+def _first_digit(text: str) -> int:
+    return next((index for index, character in enumerate(text) if character.isdigit()), len(text))
 
 
 def _starts_label(segment: Segment, hit: Hit) -> bool:

@@ -29,7 +29,10 @@ _NUMERIC = re.compile(
     r"(?<![\d.,/-])(?P<a>\d{1,4})\s?(?P<mark>[-/.])\s?(?P<b>\d{1,2})\s?(?P=mark)\s?(?P<c>\d{4}|\d{2})"
     r"(?=$|[^\d]|\d{1,2}:\d\d)(?![-/]\d|[.,]\d)"
 )
-_SPACED = re.compile(r"(?<![\d.,/-])(?P<a>\d{1,2}) (?P<b>\d{1,2}) (?P<c>\d{4})(?![\d.,/-])")
+_YEAR_FIRST = re.compile(
+    r"(?<![\d.,/-])(?P<a>\d{4})\s?(?P<mark>[-/.])\s?(?P<b>0?[1-9]|1[0-2])\s?(?P=mark)\s?(?P<c>0[1-9]|[12]\d|3[01]|[1-9](?!\d))(?![-/]\d)"
+)
+_SPACED = re.compile(r"(?<![\d.,/+-])(?<![\d.,/+-] )(?P<a>\d{1,2}) (?P<b>\d{1,2}) (?P<c>(?:19|20)\d{2})(?! ?[\d.,/-])")
 _DAY_MONTH = re.compile(
     r"(?<![\d.,/-])(?P<day>\d{1,2})(?:st|nd|rd|th|er|º|ª|°|\.)?(?:[\s-]+day)?[\s,./-]*(?:(?:of|de|del|day of)\s+)?"
     + _MONTH + r"[\s,./'’-]*(?:(?:de|del)\s+)?(?P<year>\d{4}|\d{2})" + r"(?=$|\D|\d{1,2}:\d\d)",
@@ -160,6 +163,7 @@ def _read_compact(match: re.Match[str]) -> FoundDate | None:
 
 
 _READERS = (
+    (_YEAR_FIRST, _read_numeric),
     (_ORDINAL_DAY_OF, _read_named),
     (_NUMERIC, _read_numeric),
     (_DAY_MONTH, _read_named),

@@ -58,9 +58,9 @@ def read_head(view: View, table_rows: frozenset[int]) -> Head | None:
     first = view.rows[0].page if view.rows else None
     rows = [row for row in view.rows[:_HEAD_ROWS] if row.page is first and row.index not in table_rows]
     names = _name_items(rows, view)
-    if not names:
-        return None
     address = _address_items(names, rows, view)
+    if not names and not address:
+        return None
     return Head(" ".join(clean_name(item.text) for item in names), tuple(address), (*names, *address))
 
 
@@ -105,7 +105,7 @@ def _with_neighbours(anchor: Item, possible: Sequence[Item]) -> list[Item]:
     """The name's line with lines directly above and below it in the same kind of print."""
     chosen = [anchor]
     for item in reversed([i for i in possible if i.row.index < anchor.row.index]):
-        if item.row.index != chosen[0].row.index - 1 or chosen[0].row.gap > _ADDRESS_GAP or not _is_akin(item, anchor):
+        if item.row.index != chosen[0].row.index - 1 or chosen[0].row.gap > _ADDRESS_GAP or not _is_akin(item, anchor) or not looks_upper(item.text):
             break
         chosen.insert(0, item)
     for item in [i for i in possible if i.row.index > anchor.row.index]:
@@ -122,16 +122,14 @@ def _is_akin(item: Item, anchor: Item) -> bool:
 def _address_items(names: Sequence[Item], rows: Sequence[Row], view: View) -> list[Item]:
     """The lines of the address below the name; registrations and contacts between them are left out."""
     chosen: list[Item] = []
-    anchor = names[-1]
-    previous = anchor.row
-    for row in rows:
-        if row.index <= anchor.row.index:
+    anchor = names[-1] if names else None
+    for position, row in enumerate(rows):
+        if anchor and row.index <= anchor.row.index:
             continue
         item = _in_column(row, chosen[-1] if chosen else anchor)
         text = item.text
-        if row.gap > (_ADDRESS_GAP if chosen else _NAME_GAP) and not (not chosen and previous.index == row.index - 1 and row.gap < 2.5):
+        if row.gap > (_ADDRESS_GAP if chosen else _NAME_GAP) and row is not rows[0]:
             break
-        previous = row
         if is_registration(text) or (is_contact(text) and not is_street(text) and not find_place(text)):
             if chosen and find_place(chosen[-1].text):
                 break
@@ -140,7 +138,8 @@ def _address_items(names: Sequence[Item], rows: Sequence[Row], view: View) -> li
             if chosen:
                 break
             continue
-        if is_address(text) or (chosen and _may_continue(text)) or (has_street_word(text) and any(c.isdigit() for c in text)):
+        follows = position + 1 < len(rows) and is_address(rows[position + 1].text)
+        if is_address(text) or (follows and text[:1].isdigit() and any(c.isalpha() for c in text)) or (chosen and _may_continue(text)) or (has_street_word(text) and any(c.isdigit() for c in text)):
             chosen.append(item)
         elif chosen:
             break
@@ -149,8 +148,12 @@ def _address_items(names: Sequence[Item], rows: Sequence[Row], view: View) -> li
     return chosen
 
 
-def _in_column(row: Row, above: Item) -> Item:
+def _in_column(row: Row, above: Item | None) -> Item:
     """The segment of a row that stands under a line: nearest by its left edge, middle or right edge."""
+    if above is None or row.page.origin == "ocr":
+        segment = _whole(row)
+        return Item(segment.text, row, segment)
+
     def distance(index: int) -> float:
         segment, other = row.segments[index], above.segment
         middle = abs((segment.x0 + segment.x1) - (other.x0 + other.x1)) / 2

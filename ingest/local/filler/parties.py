@@ -172,7 +172,7 @@ class Parties:
         known = self.parties.get("seller")
         if known is None:
             known = self.parties["seller"] = Party()
-            known.put("name", head.name, head.items[0].row, None, 0.65)
+            known.put("name", head.name or None, head.items[0].row, None, 0.65)
         if squash(str(known.details["name"].data) if "name" in known.details else "") == squash(head.name):
             known.places.update(item.place for item in head.items)
             if head.address:

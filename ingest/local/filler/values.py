@@ -57,8 +57,8 @@ def _read_amount(text: str, view: View) -> Value | None:
     letters = sum(character.isalpha() for character in rest)
     if not number.is_money and letters >= _FOREIGN_LETTERS:
         return None
-    fit = 1.0 if number.is_money else 0.6
-    return Value(number.value, text[number.start : number.end].strip(), fit - min(0.4, letters * 0.01))
+    fit = 1.0 if number.is_money else 0.4
+    return Value(number.value, text[number.start : number.end].strip(), fit - min(0.3, letters * 0.01))
 
 
 def _read_number(text: str, view: View) -> Value | None:
