@@ -137,6 +137,30 @@ def test_evidence_is_put_right_as_well() -> None:
     assert found["total"] is None
 
 
+@pytest.mark.parametrize("bare", ["x", {"value": "x"}, {"_page": None, "value": "x"}])
+def test_a_value_without_its_page_is_a_value(bare: Any) -> None:
+    """Without a grammar models forget the evidence; the value is there, and grounding looks for it on all pages."""
+    chunk_schema = schema.derive(FORM, "quote")
+    data, cites = schema.restore(read({"name": bare, "rows": []}, chunk_schema), chunk_schema)
+    assert data["name"] == "x"
+    assert cites == {}
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
+def test_numbers_beyond_json_are_no_data(number: str) -> None:
+    """They cannot be written to a record, nor added up."""
+    with pytest.raises((OffSchema, Malformed)):
+        parse(reply(TEXT.replace("1.5", number)), CHUNK)
+    with pytest.raises((OffSchema, Malformed)):
+        parse(reply("Answer: " + TEXT.replace("1.5", number)), CHUNK)
+
+
+def test_half_characters_are_replaced() -> None:
+    """A lone surrogate cannot be written to any file, and would fail the record long after it was paid for."""
+    value = parse(reply(TEXT.replace("a {b}", "a \\ud83d {b}")), CHUNK).value
+    assert value["rows"][0]["text"] == "a ? {b} ```"
+
+
 @pytest.mark.parametrize(
     "text",
     [

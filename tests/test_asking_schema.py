@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from ingest.asking import schema
 from ingest.errors import ConfigError
+from ingest.local.dialect import check_schema
 from ingest.types import Cite
 from tests.chunk_forms import check_strict, wrap
 
@@ -153,6 +154,14 @@ def test_titles_that_repeat_the_name_are_dropped() -> None:
 def test_forms_of_a_leaf(form: JsonObject, expected: JsonObject) -> None:
     """The many ways to write one value meet in one strict form that admits null."""
     assert derive_one(form) == expected
+
+
+def test_a_long_list_of_constants_keeps_what_they_stand_for() -> None:
+    """Code lists run to hundreds of values, each titled with its meaning."""
+    codes = [{"const": f"C{number}", "title": f"Meaning {number}"} for number in range(200)]
+    found = derive_one({"type": "string", "oneOf": codes})
+    assert len(found["enum"]) == 201
+    assert "C7: meaning 7" in found["description"]
 
 
 def test_a_number_that_may_be_written_as_text_is_a_number() -> None:
@@ -349,7 +358,7 @@ def test_a_root_may_refer_to_itself() -> None:
     }
     chunk_schema = schema.derive(form)
     check_strict(chunk_schema.schema)
-    data = {"n": "a", "kids": [{"n": "b", "kids": [{"n": "c"}]}]}
+    data = {"n": "a", "kids": [{"n": "b", "kids": [{"n": "c", "kids": []}]}]}
     restored, _ = schema.restore(wrap(data, chunk_schema), chunk_schema)
     assert restored == data
 
@@ -484,6 +493,14 @@ def test_enough_is_asked_of_the_project_recipes() -> None:
             chunk_schema = schema.derive(document_schema, evidence)
             check_strict(chunk_schema.schema)
             assert len(chunk_schema.text) < 2 * len(json.dumps(document_schema))
+
+
+def test_the_local_engine_takes_every_chunk_schema() -> None:
+    """The independent referee checks the dialect by the API's documentation, not by what this package writes."""
+    for document_schema in (Bill.model_json_schema(), Section.model_json_schema()):
+        for evidence in ("none", "part", "quote"):
+            sent = schema.derive(document_schema, evidence).schema
+            assert check_schema(sent, "schema", is_strict=True, max_depth=64) == sent
 
 
 def _gold_cases(corpus: Path) -> Iterator[tuple[JsonObject, Any]]:

@@ -93,6 +93,20 @@ def test_a_note_along_the_margin_stands_apart() -> None:
     assert "arXiv" not in "\n".join(layout_text(words).splitlines()[:-1])
 
 
+def test_prose_set_to_full_width_stays_one_segment() -> None:
+    """Wide spaces of a justified line are no columns; those of a table's row are."""
+    wide = [
+        Word(word, (index * 31, 0, index * 31 + 25, 10))
+        for index, word in enumerate(["lorem", "ipsum", "dolor", "sitam", "consec"])
+    ]
+    assert layout_text(wide) == "lorem ipsum dolor sitam consec"
+    row = [
+        Word(word, (index * 31, 0, index * 31 + 25, 10))
+        for index, word in enumerate(["12.50", "13.75", "18.00", "19.25", "20.00"])
+    ]
+    assert layout_text(row).count("  ") == 4
+
+
 def test_nothing_gives_nothing() -> None:
     """Blank pages exist."""
     assert layout_text([]) == ""

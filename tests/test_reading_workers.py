@@ -31,6 +31,9 @@ from ingest.errors import Unreadable
 from ingest.reading import Probed
 from ingest.types import Document, Loaded, Part, Text
 
+class Sneaky:
+    def __reduce__(self): return (os.mkdir, (os.environ["SNEAKY"],))
+
 def act(word):
     if word == "hang": time.sleep(600)
     if word == "spin":
@@ -64,6 +67,7 @@ class Mischief:
         words = self.words(document.source, "load")
         for part in parts:
             act(words[part.index])
+            if words[part.index] == "sneak": yield Sneaky()
             yield Loaded(part, (Text(str(os.getpid())),))
 '''
 
@@ -174,6 +178,16 @@ def test_a_file_that_kills_every_worker_is_given_up(mischief: Callable[[str], So
     document, loaded = _read(_QUICK, source)
     assert len(document.parts) == 21
     assert [each.error is None for each in loaded] == [True] + [False] * 20
+
+
+def test_a_worker_that_was_taken_over_cannot_reach_its_parent(
+    mischief: Callable[[str], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parsers of hostile formats do get exploited; the process with the API key must not unpickle what they send."""
+    monkeypatch.setenv("SNEAKY", str(tmp_path / "made-by-worker"))
+    _, loaded = _read(_QUICK, mischief("fine\nload sneak\nfine"))
+    assert [each.error is None for each in loaded] == [True, False, True]
+    assert not (tmp_path / "made-by-worker").exists()
 
 
 def test_what_extractors_print_reaches_nobody(
@@ -301,10 +315,9 @@ def test_it_works_from_scripts_without_a_guard_and_from_standard_input(tmp_path:
 def test_workers_do_not_outlive_a_killed_parent(mischief: Callable[[str], Source], tmp_path: Path) -> None:
     """kill -9 on a run must not leave processes that hold memory for ever."""
     source = mischief("survey hang")
-    script = _SCRIPT.replace(
-        'describe(Found("a.pdf", Path(sys.argv[1])), settings)',
-        f'__import__("ingest.types").types.Source("x", "", Path(sys.argv[1]), {source.size_bytes}, "", "application/x-mischief")',
-    )
+    made = f'Source("x", "", Path(sys.argv[1]), {source.size_bytes}, "", "application/x-mischief")'
+    script = _SCRIPT.replace('describe(Found("a.pdf", Path(sys.argv[1])), settings)', made)
+    script = script.replace("import asyncio, sys", "import asyncio, sys\nfrom ingest.types import Source")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, "-c", script, str(source.path)], env=environment)
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")

@@ -35,7 +35,7 @@ def test_the_python_example_runs(capsys: pytest.CaptureFixture[str], monkeypatch
     code = re.search(r"^```python\n(.*?)^```", readme.README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert code
     scope: dict[str, object] = {"__name__": "readme_example"}
-    exec(compile(code[1], "README.md", "exec"), scope)
+    exec(compile(code[1], "README.md", "exec", dont_inherit=True), scope)
     status, amount, page = capsys.readouterr().out.split()
     assert (status, page) == ("complete", "1")
     assert float(amount) > 0

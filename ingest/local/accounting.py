@@ -139,8 +139,10 @@ def _count_message(message: Message, ask: Ask, tokenizer: Tokenizer) -> int:
     total = numbers.tokens_per_message + numbers.tokens_per_part * len(message.parts)
     total += tokenizer.count(message.tool_text)
     for part in message.parts:
-        is_text = isinstance(part, TextPart)
-        total += tokenizer.count(part.text) if is_text else count_image(part, numbers, ask.image_detail)
+        if isinstance(part, TextPart):
+            total += tokenizer.count(part.text)
+        else:
+            total += count_image(part, numbers, ask.image_detail)
     return total
 
 

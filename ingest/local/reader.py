@@ -254,7 +254,8 @@ class _Reading:
 def _by_spaces(text: str, pieces: Sequence[_Word]) -> Sequence[_Word]:
     """The pieces of a line as its words: the engine cuts lines with CJK signs into characters, its text keeps the spaces."""
     words = text.split()
-    if "".join(words) != "".join(piece for piece, _ in pieces):
+    is_cut = sum(len(piece) == 1 for piece, _ in pieces) > len(pieces) / 2 and len(pieces) > len(words)
+    if not is_cut or "".join(words) != "".join(piece for piece, _ in pieces):
         return pieces
     joined: list[_Word] = []
     remaining = iter(pieces)

@@ -15,7 +15,8 @@ from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 from ingest.config import ReadingSettings
-from ingest.errors import UnsupportedMedia
+from ingest.errors import Encrypted, UnsupportedMedia
+from ingest.reading.media import ENCRYPTED_OFFICE
 from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
 
 _PAGED = "ingest.reading.paged:EXTRACTOR"
@@ -59,7 +60,6 @@ _WAYS_OUT: dict[str, str] = {
     "application/vnd.ms-outlook": "save the message as PDF, and its attachments as files",
     "message/rfc822": "save the message as PDF, and its attachments as files",
     "application/zip": "unpack it and give the folder",
-    "application/x-encrypted-office": "save it without a password; passwords are only tried on PDF files",
     "video/": "this version reads documents and images, not video",
     "audio/": "sound has no pages to read",
     "": "its bytes are of no kind known here; convert it to PDF or an image",
@@ -120,8 +120,13 @@ class PagewiseExtractor(Extractor, Protocol):
 def extractor_for(media_type: str, name: str = "the file") -> Extractor:
     """The extractor of a media type. `name` is the file's name for the message.
 
-    Raises UnsupportedMedia when there is none, or when it needs a package that is not installed.
+    Raises UnsupportedMedia when there is none, or when it needs a package that is not installed; Encrypted for Office
+    files with a password, which nothing here opens.
     """
+    if media_type == ENCRYPTED_OFFICE:
+        raise Encrypted(
+            f"{name} is an encrypted Office file: save it without a password (--password opens PDF files only)"
+        )
     address = EXTRACTORS.get(media_type) or _outside_extractors().get(media_type)
     if address is None:
         kind = media_type or "of unknown kind"

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from ingest.types import Word
 
 _MAX_COLUMNS = 240
-# A gap wider than this share of the line's height separates two segments (cells, columns); a justified line's
-# spaces stay below it, a table's gutters rarely do.
+# A gap wider than this share of the line's height separates two segments (cells, columns); a table's gutters rarely
+# stay below it.
 _SEGMENT_GAP = 0.5
+# Words from which a line may be prose rather than a row of cells.
+_PROSE_WORDS = 5
 # A shorter word in a narrow script can be higher than wide although it lies.
 _TELLING_CHARS = 5
 
@@ -115,15 +117,23 @@ def _collides(word: Word, line: Sequence[Word]) -> bool:
 
 def _segments(line: Sequence[Word]) -> list[_Segment]:
     groups: list[list[Word]] = []
-    right = -math.inf
+    right, limit = -math.inf, _gap_limit(line)
     for word in line:
         x0, y0, x1, y1 = word.bbox
-        if x0 - right <= _SEGMENT_GAP * (y1 - y0):
+        if x0 - right <= limit * (y1 - y0):
             groups[-1].append(word)
         else:
             groups.append([word])
         right = max(right, x1) if len(groups[-1]) > 1 else x1
     return [_Segment(group[0].bbox[0], group[-1].bbox[2], _join(_reading_order(group))) for group in groups]
+
+
+def _gap_limit(line: Sequence[Word]) -> float:
+    """Widest gap between words of one segment, in heights: prose set to full width has wide spaces everywhere."""
+    if len(line) < _PROSE_WORDS or 10 * sum(word.text[0].isalpha() for word in line) < 7 * len(line):
+        return _SEGMENT_GAP
+    gaps = sorted((b.bbox[0] - a.bbox[2]) / max(b.bbox[3] - b.bbox[1], 1e-6) for a, b in itertools.pairwise(line))
+    return min(2 * _SEGMENT_GAP, max(_SEGMENT_GAP, 1.6 * gaps[len(gaps) // 4]))
 
 
 def _join(words: Sequence[Word]) -> str:

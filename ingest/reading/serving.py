@@ -58,7 +58,8 @@ def _serve(stream: BufferedRWPair, memory_bytes: int, timeout_s: float) -> None:
             _send(stream, (DONE, _resident_bytes() > memory_bytes // 2))
             continue
         except IngestError as error:
-            failure: IngestError = error
+            is_ours = type(error).__module__ == IngestError.__module__
+            failure = error if is_ours else Unreadable(error.message, error.part_index)
         except MemoryError:
             failure = TooLarge(f"{source.name} needs more memory than a worker may use: raise worker_memory_bytes")
             should_retire = True

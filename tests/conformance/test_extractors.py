@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import SourceError, UnsupportedMedia
+from ingest.errors import Encrypted, SourceError, UnsupportedMedia
 from ingest.reading import EXTRACTORS, Extractor, PagewiseExtractor, extractor_for
 from ingest.types import Document, Source
 from tests.reading_samples import RENDERING, SAMPLES, SETTINGS, describe_file, make_heic
@@ -166,3 +166,5 @@ def test_an_unknown_media_type_names_file_and_way_out() -> None:
         extractor_for("application/vnd.oasis.opendocument.text", "letter.odt")
     with pytest.raises(UnsupportedMedia, match=r"blob.*unknown kind"):
         extractor_for("", "blob")
+    with pytest.raises(Encrypted, match=r"pay\.xlsx.*without a password"):
+        extractor_for("application/x-encrypted-office", "pay.xlsx")

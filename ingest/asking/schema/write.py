@@ -127,7 +127,7 @@ class _Writer:
         return _described(shape.description, _closed(properties, null))
 
     def _needs_null(self, field: Field) -> bool:
-        """Whether null must say "nothing" there. A list can be empty instead, a required object hold nothing but null."""
+        """Whether null must say "nothing" there: a list can be empty instead, a required object hold only nulls."""
         target = resolve(field.shape, self._table)
         if isinstance(target, ArrayShape | MapShape):
             return False

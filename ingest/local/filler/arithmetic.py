@@ -64,6 +64,8 @@ def _pool(concept: str, view: View, is_in_table: Callable[[int, float], bool]) -
         and not is_in_table(candidate.row.index, candidate.x0)
         and not view.rows[candidate.label_row].is_carried
     ]
+    if any(candidate.value.is_money for candidate in found):
+        found = [candidate for candidate in found if candidate.value.is_money]
     ranked = sorted(found, key=lambda c: -(c.score + _LATER * c.row.index / rows))
     seen: dict[float, Candidate] = {}
     for candidate in ranked:
@@ -80,7 +82,7 @@ def _hints(pools: Mapping[str, Sequence[Candidate]], line_sum: float | None) -> 
     extras = [*values("charge_total"), *(-abs(value) for value in values("discount_total"))]
     sums = [extra + rounding for extra in extras for rounding in signed]
     paid = tuple(given - abs(back) for given in map(abs, values("paid", 3)) for back in values("change") if given > abs(back))
-    return _Hints((0.0, *signed, *extras, *sums), tuple(signed), paid, line_sum)
+    return _Hints((0.0, *signed, *extras, *sums), tuple(roundings), paid, line_sum)
 
 
 def _with_unlabelled(

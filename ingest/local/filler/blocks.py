@@ -168,10 +168,10 @@ def _put_name(items: Sequence[Item], party: Party, label: str | None, confidence
     put_address(rest, party, label, confidence)
 
 
-def put_address(items: Sequence[Item], party: Party, label: str | None, confidence: float) -> None:
-    """The address among these lines, and its parts."""
+def put_address(items: Sequence[Item], party: Party, label: str | None, confidence: float, is_whole: bool = False) -> None:
+    """The address among these lines, or all of them when `is_whole`, and its parts."""
     pieces = [Item(part, item.row, item.segment) for item in items for part in split_address(item.text)]
-    lines = address_lines(pieces)
+    lines = pieces if is_whole else address_lines(pieces)
     if not lines:
         return
     party.put("address", join_lines([item.text for item in lines]), lines[0].row, label, confidence)

@@ -26,7 +26,7 @@ from ingest.local.filler.view import Row, View
 from ingest.local.page import Segment
 
 _HEAD_ROWS = 16
-_ADDRESS_GAP = 0.9
+_ADDRESS_GAP = {"text": 0.9, "ocr": 1.3}
 _NAME_GAP = 1.7
 _TITLES = frozenset(
     squash(title)
@@ -105,11 +105,11 @@ def _with_neighbours(anchor: Item, possible: Sequence[Item]) -> list[Item]:
     """The name's line with lines directly above and below it in the same kind of print."""
     chosen = [anchor]
     for item in reversed([i for i in possible if i.row.index < anchor.row.index]):
-        if item.row.index != chosen[0].row.index - 1 or chosen[0].row.gap > _ADDRESS_GAP or not _is_akin(item, anchor) or not looks_upper(item.text):
+        if item.row.index != chosen[0].row.index - 1 or chosen[0].row.gap > _ADDRESS_GAP[item.row.page.origin] or not _is_akin(item, anchor) or not looks_upper(item.text):
             break
         chosen.insert(0, item)
     for item in [i for i in possible if i.row.index > anchor.row.index]:
-        if item.row.index != chosen[-1].row.index + 1 or item.row.gap > _ADDRESS_GAP or not _is_akin(item, anchor):
+        if item.row.index != chosen[-1].row.index + 1 or item.row.gap > _ADDRESS_GAP[item.row.page.origin] or not _is_akin(item, anchor):
             break
         chosen.append(item)
     return chosen[:3]
@@ -128,7 +128,7 @@ def _address_items(names: Sequence[Item], rows: Sequence[Row], view: View) -> li
             continue
         item = _in_column(row, chosen[-1] if chosen else anchor)
         text = item.text
-        if row.gap > (_ADDRESS_GAP if chosen else _NAME_GAP) and row is not rows[0]:
+        if row.gap > (_ADDRESS_GAP[row.page.origin] if chosen else _NAME_GAP) and row is not rows[0]:
             break
         if is_registration(text) or (is_contact(text) and not is_street(text) and not find_place(text)):
             if chosen and find_place(chosen[-1].text):

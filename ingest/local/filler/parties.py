@@ -176,7 +176,7 @@ class Parties:
         if squash(str(known.details["name"].data) if "name" in known.details else "") == squash(head.name):
             known.places.update(item.place for item in head.items)
             if head.address:
-                put_address(head.address, known, None, 0.65)
+                put_address(head.address, known, None, 0.65, is_whole=True)
 
     def _read_unheaded(self) -> None:
         """Blocks with a postal address that no heading names: the recipient's, or the issuer's if none was found."""

@@ -24,6 +24,7 @@ class Value:
     data: str | float
     printed: str
     fit: float = 1.0
+    is_money: bool = False
 
 
 def read(kind: str, text: str, view: View) -> Value | None:
@@ -58,7 +59,7 @@ def _read_amount(text: str, view: View) -> Value | None:
     if not number.is_money and letters >= _FOREIGN_LETTERS:
         return None
     fit = 1.0 if number.is_money else 0.4
-    return Value(number.value, text[number.start : number.end].strip(), fit - min(0.3, letters * 0.01))
+    return Value(number.value, text[number.start : number.end].strip(), fit - min(0.3, letters * 0.01), number.is_money)
 
 
 def _read_number(text: str, view: View) -> Value | None:
