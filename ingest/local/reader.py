@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[numpy.uint8]
 
 _Word = tuple[str, list[tuple[float, float]]]
+_Boxed = tuple[Token, int]  # a word and the number of the line the engine found it in
 
 _CACHED_IMAGES = 512
 # The detector sees at most this many pixels along the longer side; more costs time and finds nothing in print.
@@ -35,7 +36,9 @@ _MAX_PIXELS = 200_000_000
 _POOR_CONFIDENCE = 0.88
 _MIN_SKEW_RAD = 0.002
 _MAX_SKEW_RAD = 0.35
+# White space that parts segments, in heights of the line; wider where the engine itself saw one line of text.
 _SEGMENT_GAP_HEIGHTS = 0.75
+_SEGMENT_GAP_WITHIN = 1.6
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]")
 _LABEL_GLUED = re.compile(r"^([^\W\d_][\w.()/#&-]*[:])(?!//)([^\s:].*)$")
 _MARK_GLUED = re.compile(r"^(-?(?:RM|[$€£])?\d[\d.,]*[.,]\d{2})([A-Z]{1,2})$")
@@ -45,6 +48,7 @@ _ZERO_AS_LETTER = re.compile(r"^(-?(?:RM|[$€£])?)[oO]([.,]\d{2}(?!\d))")
 # Full-width forms of ASCII, which the engine prints near CJK text.
 _TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SPACED_LETTERS = 4
+_SPACED_GAP_HEIGHTS = 0.9
 _WORD = re.compile(r"\S+")
 
 
@@ -199,7 +203,7 @@ class _Reading:
     def __init__(self, pixels: Pixels) -> None:
         self.height, self.width = pixels.shape[:2]
         result = _ENGINE.read(pixels)
-        self.words: list[_Word] = []
+        self.lines: list[Sequence[_Word]] = []
         self.baselines: list[tuple[float, float]] = []  # angle, length
         self.letters = 0
         self.sure_letters = 0.0
@@ -221,7 +225,7 @@ class _Reading:
         if length > 4 * side:
             self.baselines.append((math.atan2(dy, dx), length))
         pieces = [(str(word[0]), [(float(x), float(y)) for x, y in word[2]]) for word in words]
-        self.words.extend(_by_spaces(text, pieces) if pieces else [(text, [(x, y) for x, y in quad])])
+        self.lines.append(_by_spaces(text, pieces) if pieces else [(text, [(x, y) for x, y in quad])])
 
     @property
     def confidence(self) -> float:
@@ -290,17 +294,16 @@ def _recognise_upright(pixels: Pixels) -> Page:
 def _to_page(reading: _Reading, rotation_deg: int) -> Page:
     skew = reading.skew()
     centre_x, centre_y = reading.width / 2, reading.height / 2
-    tokens: list[Token] = []
-    for text, quad in reading.words:
-        xs, ys = zip(*(_turn(x, y, centre_x, centre_y, -skew) for x, y in quad), strict=True)
-        if text.strip():
-            tokens.extend(_split_glued(Token(text.strip(), min(xs), min(ys), max(xs), max(ys))))
-    line_height = median((t.y1 - t.y0 for t in tokens), 20.0)
-    char_width = median(((t.x1 - t.x0) / len(t.text) for t in tokens if len(t.text) > 1), line_height / 2)
-    lines = [
-        Line.of(_split_segments(line, _SEGMENT_GAP_HEIGHTS * median(t.y1 - t.y0 for t in line)))
-        for line in (_join_spaced(tokens_of_line) for tokens_of_line in _group_lines(tokens))
-    ]
+    words: list[_Boxed] = []
+    for number, line in enumerate(reading.lines):
+        for text, quad in line:
+            xs, ys = zip(*(_turn(x, y, centre_x, centre_y, -skew) for x, y in quad), strict=True)
+            if text.strip():
+                tokens = _split_glued(Token(text.strip(), min(xs), min(ys), max(xs), max(ys)))
+                words.extend((token, number) for token in tokens)
+    line_height = median((t.y1 - t.y0 for t, _ in words), 20.0)
+    char_width = median(((t.x1 - t.x0) / len(t.text) for t, _ in words if len(t.text) > 1), line_height / 2)
+    lines = [_to_line(_join_spaced(line)) for line in _group_lines(words)]
     return Page(
         0,
         float(reading.width),
@@ -326,42 +329,60 @@ def _split_glued(token: Token) -> list[Token]:
     return [replace(token, text=text)]
 
 
-def _join_spaced(line: Sequence[Token]) -> list[Token]:
+def _to_line(words: Sequence[_Boxed]) -> Line:
+    """The words of a printed line as segments."""
+    height = median(token.y1 - token.y0 for token, _ in words)
+    runs: list[list[Token]] = []
+    previous: _Boxed | None = None
+    for token, number in words:
+        limit = _SEGMENT_GAP_WITHIN if previous and previous[1] == number else _SEGMENT_GAP_HEIGHTS
+        if previous is None or token.x0 - previous[0].x1 >= limit * height:
+            runs.append([token])
+        else:
+            runs[-1].append(token)
+        previous = (token, number)
+    return Line.of([Segment.of(run) for run in runs])
+
+
+def _join_spaced(line: Sequence[_Boxed]) -> list[_Boxed]:
     """A line with letter-spaced print put together: four or more single characters, closer than their height."""
-    joined: list[Token] = []
-    run: list[Token] = []
-    for token in [*line, None]:
-        fits = token is not None and len(token.text) == 1 and not _CJK.match(token.text)
-        if token is not None and fits and (not run or token.x0 - run[-1].x1 < 0.9 * (token.y1 - token.y0)):
-            run.append(token)
+    joined: list[_Boxed] = []
+    run: list[_Boxed] = []
+    for word in line:
+        token = word[0]
+        fits = len(token.text) == 1 and not _CJK.match(token.text)
+        if fits and (not run or token.x0 - run[-1][0].x1 < _SPACED_GAP_HEIGHTS * (token.y1 - token.y0)):
+            run.append(word)
             continue
         joined.extend(_as_word(run))
-        run = [token] if token is not None and fits else []
-        if token is not None and not fits:
-            joined.append(token)
-    return joined
+        run = [word] if fits else []
+        if not fits:
+            joined.append(word)
+    return [*joined, *_as_word(run)]
 
 
-def _as_word(run: Sequence[Token]) -> Sequence[Token]:
+def _as_word(run: Sequence[_Boxed]) -> Sequence[_Boxed]:
     if len(run) < _SPACED_LETTERS:
         return run
-    text = "".join(token.text for token in run)
-    return [Token(text, run[0].x0, min(t.y0 for t in run), run[-1].x1, max(t.y1 for t in run))]
+    tokens = [token for token, _ in run]
+    text = "".join(token.text for token in tokens)
+    box = (tokens[0].x0, min(t.y0 for t in tokens), tokens[-1].x1, max(t.y1 for t in tokens))
+    return [(Token(text, *box), run[0][1])]
 
 
-def _group_lines(tokens: Sequence[Token]) -> list[list[Token]]:
+def _group_lines(words: Sequence[_Boxed]) -> list[list[_Boxed]]:
     """Words grouped to printed lines, lines from top to bottom, words from left to right."""
-    lines: list[list[Token]] = []
-    for token in sorted(tokens, key=lambda t: (t.y0 + t.y1) / 2):
+    lines: list[list[_Boxed]] = []
+    for word in sorted(words, key=lambda w: (w[0].y0 + w[0].y1) / 2):
         for line in reversed(lines[-4:]):
-            if _shares_line(token, line):
-                line.append(token)
+            if _shares_line(word[0], [token for token, _ in line]):
+                line.append(word)
                 break
         else:
-            lines.append([token])
+            lines.append([word])
     for line in lines:
-        line.sort(key=lambda t: t.x0)
-    return sorted(lines, key=lambda line: median((t.y0 + t.y1) / 2 for t in line))
+        line.sort(key=lambda w: w[0].x0)
+    return sorted(lines, key=lambda line: median((t.y0 + t.y1) / 2 for t, _ in line))
 
 
 def _shares_line(token: Token, line: Sequence[Token]) -> bool:

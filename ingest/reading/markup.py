@@ -1,46 +1,40 @@
-"""Files without pages of their own as HTML that MuPDF can lay out: text, Markdown, HTML."""
+"""Files without pages of their own, for MuPDF to lay out: text of all kinds, and HTML."""
 
 from __future__ import annotations
 
 import codecs
-import html
 import re
-from dataclasses import dataclass
 
 import charset_normalizer
 
+from ingest.reading.book import LETTER_PT, Book, Chapter, escape
 from ingest.types import Source
 
-_SHEET_WIDTH_PT, _SHEET_HEIGHT_PT = 612.0, 792.0  # US letter
-_TEXT_FONT_PT, _FONT_PT = 9.0, 11.0
+_FONT_PT = 9.0
 _MARGINS_PT = 72.0
 _MONOSPACE_EM = 0.6  # advance of a character of the built-in monospaced font
 _MAX_COLUMNS = 240
+_LINES_PER_CHAPTER = 1_000
+"""Text comes in blocks of about this many lines, since drawing one page walks over its whole chapter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Markup:
-    """HTML in UTF-8 and the sheet it is laid out on, in points."""
-
-    html: bytes
-    width_pt: float = _SHEET_WIDTH_PT
-    height_pt: float = _SHEET_HEIGHT_PT
-    font_pt: float = _FONT_PT
+def read_html(source: Source) -> bytes:
+    """HTML as UTF-8, whatever it was written in."""
+    text = re.sub(r"<\?xml[^>]*\?>", "", decode(source.path.read_bytes()), count=1)
+    # MuPDF would believe the statement of an encoding that no longer holds.
+    return re.sub(r"<meta[^>]+charset[^>]*>", "", text, flags=re.IGNORECASE).encode()
 
 
-def to_markup(source: Source) -> Markup:
-    """The content of a file as HTML."""
-    text = decode(source.path.read_bytes())
-    return Markup(_as_utf8_html(text).encode()) if source.media_type == "text/html" else _preformatted(text)
-
-
-def _preformatted(text: str) -> Markup:
-    lines = text.expandtabs(8).splitlines()
-    columns = min(_MAX_COLUMNS, max((len(line) for line in lines), default=0))
-    width = max(_SHEET_WIDTH_PT, columns * _MONOSPACE_EM * _TEXT_FONT_PT + _MARGINS_PT)
-    body = html.escape("\n".join(lines), quote=False)
-    style = f"white-space:pre-wrap;font-family:monospace;font-size:{_TEXT_FONT_PT:g}pt;margin:0"
-    return Markup(f'<html><body><pre style="{style}">{body}</pre></body></html>'.encode(), width, font_pt=_TEXT_FONT_PT)
+def read_text(source: Source) -> Book:
+    """Text in fixed pitch, on a sheet wide enough for its longest line within reason."""
+    lines = decode(source.path.read_bytes()).expandtabs(8).splitlines() or [""]
+    columns = min(_MAX_COLUMNS, max(len(line) for line in lines))
+    width = max(LETTER_PT[0], columns * _MONOSPACE_EM * _FONT_PT + _MARGINS_PT)
+    style = f"white-space:pre-wrap;font-family:monospace;font-size:{_FONT_PT:g}pt;margin:0"
+    starts = range(0, len(lines), _LINES_PER_CHAPTER)
+    blocks = [escape("\n".join(lines[start : start + _LINES_PER_CHAPTER])) for start in starts]
+    chapters = [Chapter("", f'<pre style="{style}">{block}</pre>') for block in blocks]
+    return Book("", chapters, {}, width, LETTER_PT[1], _FONT_PT)
 
 
 _CHARSET = re.compile(
@@ -70,9 +64,3 @@ def decode(data: bytes) -> str:
     best = charset_normalizer.from_bytes(data[:200_000]).best()
     encoding = best.encoding if best is not None else "cp1252"
     return data.decode(encoding, "replace")
-
-
-def _as_utf8_html(text: str) -> str:
-    """HTML whose own statement of an encoding is gone, since MuPDF would believe it."""
-    text = re.sub(r"<\?xml[^>]*\?>", "", text, count=1)
-    return re.sub(r"<meta[^>]+charset[^>]*>", "", text, flags=re.IGNORECASE)

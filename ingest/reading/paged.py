@@ -21,9 +21,10 @@ from ingest import types
 from ingest.config import ReadingSettings
 from ingest.errors import Encrypted, SourceError, TooLarge, Unreadable
 from ingest.reading import Probed, pdfium
+from ingest.reading.book import LETTER_PT
 from ingest.reading.imaging import fit_page, to_content
 from ingest.reading.layout import layout_text
-from ingest.reading.markup import to_markup
+from ingest.reading.markup import read_html, read_text
 from ingest.reading.office import MEDIA_TYPES as OFFICE_TYPES
 from ingest.reading.office import read_office
 from ingest.reading.policy import PageInk, Shape, choose_mode, has_trustworthy_text
@@ -38,8 +39,7 @@ _NATIVE = {
     "application/epub+zip": "epub",
     "image/svg+xml": "svg",
 }
-# US letter, in points, for documents that have no pages of their own.
-_SHEET_WIDTH_PT, _SHEET_HEIGHT_PT, _FONT_PT = 612.0, 792.0, 11.0
+_FONT_PT = 11.0  # of documents that have no pages of their own
 
 _TEXT_FLAGS = (
     pymupdf.TEXT_PRESERVE_WHITESPACE
@@ -183,20 +183,19 @@ def _one_line(text: str) -> str:
 def _open_file(source: Source) -> pymupdf.Document:
     try:
         kind = _NATIVE.get(source.media_type)
-        if source.media_type in OFFICE_TYPES:
-            book = read_office(source)
+        if kind is None and source.media_type != "text/html":
+            book = read_office(source) if source.media_type in OFFICE_TYPES else read_text(source)
             document = pymupdf.open(stream=book.to_epub(), filetype="epub")
             document.layout(width=book.width_pt, height=book.height_pt, fontsize=book.font_pt)
         elif kind is None:
-            markup = to_markup(source)
-            document = pymupdf.open(stream=markup.html, filetype="html")
-            document.layout(width=markup.width_pt, height=markup.height_pt, fontsize=markup.font_pt)
+            document = pymupdf.open(stream=read_html(source), filetype="html")
+            document.layout(width=LETTER_PT[0], height=LETTER_PT[1], fontsize=_FONT_PT)
         elif source.path.name.isprintable():
             document = pymupdf.open(str(source.path), filetype=kind)
         else:
             document = pymupdf.open(stream=source.path.read_bytes(), filetype=kind)
         if kind == "epub":
-            document.layout(width=_SHEET_WIDTH_PT, height=_SHEET_HEIGHT_PT, fontsize=_FONT_PT)
+            document.layout(width=LETTER_PT[0], height=LETTER_PT[1], fontsize=_FONT_PT)
     except SourceError:
         raise
     except FileNotFoundError as error:

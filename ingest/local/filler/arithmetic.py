@@ -17,7 +17,7 @@ _TRIED = 7
 _CENT = 0.0151
 # What a choice of totals gains by agreeing with others, in units of a candidate's score (about 1 for a firm label).
 _SUM_AGREES = 1.2
-_SUM_FAILS = -0.5
+_SUM_FAILS = -1.2
 _PAID_AGREES = 1.0
 _LINES_AGREE = 0.4
 _ROUNDED = 0.5

@@ -66,7 +66,7 @@ def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterato
     segment = row.segments[hit.segment]
     base = 1.0 - _LOSS_WEAK if is_weak else 1.0 + _BONUS_PER_LETTER * min(len(hit.label), 20)
     base -= _LOSS_REPEATED if row.is_repeated else 0.0
-    if hit.start > 0 and not _starts_label(segment, hit):
+    if not hit.is_first and not _starts_label(segment, hit):
         base -= _LOSS_INSIDE
     label = " ".join(token.text for token in segment.tokens[hit.start : hit.end]).strip(" :#")
     inline = _rest_of_segment(row, hit, view)
@@ -126,7 +126,11 @@ def _right_of(row: Row, hit: Hit, kind: str, view: View) -> Value | None:
     best: Value | None = None
     for index in range(hit.segment + 1, len(row.segments)):
         claimed = any(h.segment == index and h.start == 0 and not h.is_weak for h in view.hits[row.index])
-        claimed = claimed or any(h.segment == index and h.start == 0 and h.has_colon for h in view.hits[row.index])
+        whole = len(row.segments[index].tokens)
+        claimed = claimed or any(
+            h.segment == index and h.start == 0 and (h.has_colon or (kind == "amount" and h.end == whole))
+            for h in view.hits[row.index]
+        )
         if claimed:
             break
         text = row.segments[index].text.lstrip(": ").strip()

@@ -26,11 +26,13 @@ def find_iban(text: str, labelled: bool = False) -> str | None:
     """The first IBAN, without spaces; unless a label says so, its check digits (ISO 7064) must hold."""
     for match in _IBAN.finditer(text[:4000]):
         compact = match[1].replace(" ", "")
-        for length in range(len(compact), 14, -1):
-            if _check_digits_hold(compact[:length]):
-                return compact[:length]
+        length = _IBAN_LENGTHS.get(compact[:2])
+        lengths = [length] if length else range(len(compact), 14, -1)
+        for size in lengths:
+            if size <= len(compact) and _check_digits_hold(compact[:size]):
+                return compact[:size]
         if labelled and 15 <= len(compact) <= 34:
-            return _cut_to_country(compact)
+            return compact[:length] if length else compact
     return None
 
 
@@ -39,10 +41,6 @@ _IBAN_LENGTHS = {
     "AT": 20, "BE": 16, "CH": 21, "DE": 22, "DK": 18, "ES": 24, "FI": 18, "FR": 27, "GB": 22, "IE": 22, "IT": 27, "LU": 20, "NL": 18,
     "NO": 15, "PL": 28, "PT": 25, "SE": 24,
 }  # fmt: skip
-
-
-def _cut_to_country(compact: str) -> str:
-    return compact[: _IBAN_LENGTHS.get(compact[:2], 34)]
 
 
 def _check_digits_hold(iban: str) -> bool:

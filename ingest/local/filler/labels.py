@@ -17,7 +17,10 @@ _RATE = re.compile(r"^[(@]?(?:\d{1,2}(?:[.,]\d{1,3})?)?%?[)]?$")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Words of a segment that are a label. `start` and `end` count words of the segment."""
+    """Words of a segment that are a label. `start` and `end` count words of the segment.
+
+    `is_first` says that nothing but a percentage or signs stand before it in its segment.
+    """
 
     segment: int
     start: int
@@ -25,6 +28,7 @@ class Hit:
     label: str
     meanings: tuple[Meaning, ...]
     has_colon: bool
+    is_first: bool
 
     @property
     def is_weak(self) -> bool:
@@ -43,7 +47,9 @@ def find_hits(line: Line) -> tuple[Hit, ...]:
             )
             if not colon and end == len(segment.tokens) and index + 1 < len(line.segments):
                 colon = line.segments[index + 1].text.startswith(":")
-            hits.append(Hit(index, start, end, label, known.by_label[label], colon))
+            texts = [token.text for token in segment.tokens[: start + 1]]
+            is_first = all(_is_rate(texts, i) or not squash(texts[i]) for i in range(start))
+            hits.append(Hit(index, start, end, label, known.by_label[label], colon, is_first))
     return tuple(hits)
 
 

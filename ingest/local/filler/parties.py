@@ -11,6 +11,7 @@ from ingest.local.filler.addresses import (
     has_business_word,
     has_legal_form,
     is_contact,
+    is_country,
     is_greeting,
     is_name_like,
     is_registration,
@@ -30,6 +31,7 @@ _FIRST_GAP = 1.7
 _FAR_CHARS = 28
 _SENDER_PARTS = re.compile(r"\s+[-–—|*]\s+|\s*[·•●∙▪|]\s*|\s{2,}|,\s+")
 _CLIENT_WORDS = ("client", "customer", "buyer", "kunde", "ihre", "your", "votre", "cliente", "acheteur", "destinat", "klant", "uw")
+_DETAILS = frozenset({"tax_id", "email", "phone", "website", "fax"})
 _CONTACTS = (("tax_id", "tax_id"), ("email", "email"), ("phone", "phone"), ("website", "url"), ("fax", "phone"))
 
 
@@ -62,7 +64,7 @@ class Parties:
                 continue
             for index, segment in enumerate(row.segments):
                 role, inline = heading_of(segment)
-                if role is None or role == "other":
+                if role is None:
                     continue
                 items = list(self._below_heading(row, index, inline))
                 if not items or not _is_plausible(items, bool(inline)):
@@ -70,7 +72,9 @@ class Parties:
                 label = segment.text[: len(segment.text) - len(inline)].strip(" :")
                 party = read_block(items, self.view, label, 0.9)
                 known = self.parties.get(role)
-                if "name" in party.details and (known is None or len(party.details) > len(known.details)):
+                if role == "other":
+                    self.parties.setdefault(role, Party()).places.update(party.places)
+                elif "name" in party.details and (known is None or len(party.details) > len(known.details)):
                     self.parties[role] = party
 
     def _below_heading(self, row: Row, index: int, inline: str) -> Iterator[Item]:
@@ -102,12 +106,21 @@ class Parties:
             if heading_of(first)[0] is not None and len(inside) == 1:
                 return
             gap_limit = _MAX_PARTY_GAP
+            if has_place and not self._may_follow_place(below, first):
+                return
             has_place = has_place or bool(find_place(first.text))
             if len(inside) > 1 and self._is_sub_label(below, first):
                 value_x0 = inside[1].x0
                 yield Item(f"{first.text.rstrip(':')}: {inside[1].text}", below, first)
             else:
                 yield Item(first.text, below, first)
+
+    def _may_follow_place(self, row: Row, segment: Segment) -> bool:
+        """Whether a line may belong to a block below its town: a country, a contact, a tax number, another town."""
+        if is_country(segment.text) or is_contact(segment.text) or find_place(segment.text):
+            return True
+        index = row.segments.index(segment)
+        return any(m.concept in _DETAILS for h in self.view.hits[row.index] if h.segment == index for m in h.meanings)
 
     def _beside(self, row: Row, index: int) -> Item | None:
         """The segment right of a heading, when it is the party's name rather than another label."""
@@ -290,20 +303,28 @@ def _address_blocks(view: View, table_rows: frozenset[int]) -> list[list[Item]]:
         for block in open_blocks:
             last = block[-1].row
             distance = (row.line.y0 - last.line.y1) / row.page.line_height if last.page is row.page else 99.0
-            (still_open if distance <= 0.8 else closed).append(block)
+            (still_open if distance <= (0.8 if find_place(block[-1].text) else _FIRST_GAP) else closed).append(block)
         open_blocks = still_open
         if row.index in table_rows:
             continue
         for segment in row.segments:
             if len(segment.text) > 80:
                 continue
-            owner = next((b for b in open_blocks if b[-1].row is not row and _is_aligned(b[-1].segment, segment, slack)), None)
+            owner = next((b for b in open_blocks if _goes_on(b[-1], segment, row, slack)), None)
             if owner is None:
                 open_blocks.append([Item(segment.text, row, segment)])
             else:
                 owner.append(Item(segment.text, row, segment))
     closed.extend(open_blocks)
     return [b for b in (_trim(block) for block in closed) if len(b) >= 2 and any(find_place(item.text) for item in b)]
+
+
+def _goes_on(last: Item, segment: Segment, row: Row, slack: float) -> bool:
+    """Whether a segment continues a block: aligned, and next to it unless it is the street or town after a blank line."""
+    if last.row is row or not _is_aligned(last.segment, segment, slack):
+        return False
+    distance = (row.line.y0 - last.row.line.y1) / row.page.line_height
+    return distance <= 0.8 or is_street(segment.text) or bool(find_place(segment.text))
 
 
 def _is_aligned(above: Segment, below: Segment, slack: float) -> bool:

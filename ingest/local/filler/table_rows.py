@@ -20,6 +20,8 @@ _SUBTOTALS = ("zwischensumme", "subtotal", "soustotal", "subtotaal")
 _CONTINUED_GAP = 0.7
 _MAX_SILENT_ROWS = 14
 _APART_GAP = 1.7
+# Columns of white space between words that may part two cells on pages whose words stand two columns apart.
+_WIDE_SPACE = 2
 # Letters a number cell may hold beside its number: a unit beside a quantity, a currency beside an amount.
 _UNIT_LETTERS = 10
 _CURRENCY_LETTERS = 4
@@ -95,6 +97,10 @@ def sums_up_taxes(concepts: frozenset[str]) -> bool:
     return "tax_rate" in concepts and bool(concepts & {"tax_amount", "tax_basis"}) and "description" not in concepts
 
 
+def _letters(text: str) -> int:
+    return sum(character.isalpha() for character in text)
+
+
 def key_of(column: Column) -> str:
     """The name a column's cells go by in a record."""
     return column.concept or f"#{column.index}"
@@ -165,11 +171,11 @@ class _Body:
             names = {meaning.concept for meaning in hit.meanings}
             if self.is_tax_summary:
                 names -= {"tax_total"}
-            if not names & _TOTALS or hit.start > 1 or row.segments[hit.segment].x0 >= self.heading.right - 1:
+            if not names & _TOTALS or not (hit.is_first or hit.start <= 1) or row.segments[hit.segment].x0 >= self.heading.right - 1:
                 continue
             if hit.segment == 0 or not self._under_text(row.segments[hit.segment]):
                 has_item = "quantity" in anchors and "unit_price" in anchors and hit.segment > 0
-                covers = len(hit.label) >= 0.4 * len(squash(row.segments[hit.segment].text))
+                covers = _letters(hit.label) >= 0.4 * _letters(squash(row.segments[hit.segment].text))
                 if covers and not has_item and (anchors or hit.has_colon or find_numbers(row.text, self.view.decimal)):
                     return not ("position" in cells and "unit_price" in anchors)
         return False
@@ -279,7 +285,7 @@ class _Body:
     def _suffices(self, found: Sequence[str]) -> bool:
         """Whether the columns with numbers make a line one of a record: more than a bare quantity, two in a tax summary."""
         if self.is_tax_summary:
-            return len(found) >= 2 or self.current is not None
+            return len(found) >= 2
         return found != ["quantity"] or not self.heading.concepts & {"amount", "unit_price"}
 
     def _cells(self, row: Row) -> dict[str, str]:
@@ -319,12 +325,11 @@ class _Body:
     def _is_parted(self, segment: Segment, touched: Sequence[Column], row: Row) -> bool:
         """Whether a word of a segment begins, after a wide space, where a further column begins."""
         pairs = zip(segment.tokens, segment.tokens[1:], strict=False)
-        return any(
-            right.x0 - left.x1 > 1.5 * row.page.char_width * (row.page.origin == "ocr") + (row.page.origin == "text")
-            and abs(right.x0 - column.x0) <= row.page.char_width
+        return row.page.origin == "text" and any(
+            right.x0 - left.x1 >= _WIDE_SPACE and abs(right.x0 - column.x0) <= _WIDE_SPACE
             for left, right in pairs
             for column in touched[1:]
-        ) and row.page.origin == "text"
+        )
 
     def _divide(self, segment: Segment, touched: Sequence[Column]) -> Iterator[tuple[Column, str]]:
         words: dict[int, list[str]] = {}

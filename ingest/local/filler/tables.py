@@ -74,7 +74,7 @@ def find_headings(view: View, own_labels: frozenset[str] = frozenset()) -> list[
     pieces = []
     rights: list[float] = []
     for row in view.rows:
-        left_part, right = _before_amounts(row, view, _pieces(row, labels, longest))
+        left_part, right = _before_amounts(row, view, _pieces(row, view, labels, longest))
         pieces.append(left_part)
         rights.append(right)
     headings: list[Heading] = []
@@ -89,16 +89,17 @@ def find_headings(view: View, own_labels: frozenset[str] = frozenset()) -> list[
     return headings
 
 
-def _pieces(row: Row, labels: dict[str, tuple[Meaning, ...]], longest: int) -> list[_Piece]:
+def _pieces(row: Row, view: View, labels: dict[str, tuple[Meaning, ...]], longest: int) -> list[_Piece]:
     """The segments of a row, each cut where several known headings stand in it side by side."""
     pieces: list[_Piece] = []
-    for segment in row.segments:
+    for index, segment in enumerate(row.segments):
         if len(segment.text) > 90:
             pieces.append(_Piece(segment, row.index, False))
             continue
         spans = list(longest_matches(segment, labels, longest))
         covered = sum(end - start for start, end, _ in spans)
-        if len(spans) >= 2 and covered >= len(segment.tokens) - 1:
+        is_label = any(h.segment == index and h.start == 0 and h.end == len(segment.tokens) for h in view.hits[row.index])
+        if len(spans) >= 2 and not is_label and covered >= len(segment.tokens) - 1:
             bounds = [start for start, _, _ in spans[1:]] + [len(segment.tokens)]
             starts = [0, *bounds[:-1]]
             pieces.extend(
@@ -119,7 +120,7 @@ def _before_amounts(row: Row, view: View, pieces: list[_Piece]) -> tuple[list[_P
         if sum(character.isdigit() for character in piece.segment.text) > 2:
             labelled = any(h.start == 0 and row.segments[h.segment].x0 == pieces[number - 1].segment.x0 for h in view.hits[row.index])
             if number >= 4 and labelled:
-                return pieces[: number - 1], pieces[number - 1].segment.x0
+                return pieces[: number - 1], (pieces[number - 2].segment.x1 + pieces[number - 1].segment.x0) / 2
             return pieces, float("inf")
     return pieces, float("inf")
 

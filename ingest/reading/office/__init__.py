@@ -8,7 +8,7 @@ cells read as in the program they were made with.
 from __future__ import annotations
 
 from ingest.errors import UnsupportedMedia
-from ingest.reading.office.book import Book
+from ingest.reading.book import Book
 from ingest.reading.office.package import Package
 from ingest.reading.office.sheets import read_sheets
 from ingest.reading.office.slides import read_slides

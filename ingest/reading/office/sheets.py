@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ingest.errors import Unreadable
-from ingest.reading.office.book import LETTER_PT, Book, Chapter, escape, to_table
+from ingest.reading.book import LETTER_PT, Book, Chapter, escape, to_table
 from ingest.reading.office.package import Node, Package, children
 
 _MAIN = "xl/workbook.xml"
@@ -15,6 +15,7 @@ _FONT_PT = 9.0
 _CHAR_PT, _CELL_PT = 5.0, 14.0  # width of a character and of a cell's padding at that size
 _MAX_CELL_CHARS = 60  # a longer text wraps
 _MAX_WIDTH_PT = 5_000.0
+_BLOCK_ROWS = 200
 
 # Number formats with a fixed number (ECMA-376 part 1, 18.8.30); those of dates vary with the reader's country.
 _BUILT_IN = {
@@ -48,11 +49,17 @@ def read_sheets(package: Package) -> Book:
             rows = _rows(package.xml(name), _Cells(strings, formats, epoch))
             width = max(width, _width(rows))
             title = sheet.get("name", "") + (" (hidden)" if sheet.get("state", "visible") != "visible" else "")
-            table = to_table([[escape(text) for text in row] for row in rows])
-            chapters.append(Chapter(title, f"<h1>{escape(title)}</h1>{table}"))
+            chapters.extend(_chapters(title, rows))
     if not chapters:
         raise Unreadable(f"{package.source.name} has no sheets")
     return Book(package.title(), chapters, {}, min(width, _MAX_WIDTH_PT), LETTER_PT[1], _FONT_PT)
+
+
+def _chapters(title: str, rows: Sequence[Sequence[str]]) -> Iterator[Chapter]:
+    """A sheet in blocks of rows, since laying out a table takes time by the square of its length."""
+    for start in range(0, max(1, len(rows)), _BLOCK_ROWS):
+        table = to_table([[escape(text) for text in row] for row in rows[start : start + _BLOCK_ROWS]])
+        yield Chapter("", table) if start else Chapter(title, f"<h1>{escape(title)}</h1>{table}")
 
 
 def _is_1904(workbook: Node) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ingest.errors import Unreadable
-from ingest.reading.office.book import Book, Chapter, escape, to_table
+from ingest.reading.book import Book, Chapter, escape, to_table
 from ingest.reading.office.package import Node, Package, children, first
 
 _EMU_PER_PT = 12_700

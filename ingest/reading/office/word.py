@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import count
 
-from ingest.reading.office.book import Book, Chapter, escape, to_table
+from ingest.reading.book import Book, Chapter, escape, to_table
 from ingest.reading.office.numbering import Numbering
 from ingest.reading.office.package import Node, Package, children, first
 
