@@ -651,7 +651,12 @@ ANY_SCHEMA = st.recursive(LEAVES, _keywords, max_leaves=8)
 
 
 @given(child=ANY_SCHEMA, definition=ANY_SCHEMA, evidence=st.sampled_from(["none", "part", "quote"]))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 def test_any_valid_schema_is_asked_for_or_refused_in_words(child: Any, definition: Any, evidence: Any) -> None:
     """Whatever keywords a schema combines, the user gets a strict schema or a ConfigError, never a traceback."""
     form = {"type": "object", "properties": {"x": child, "y": {"type": "string"}}, "$defs": {"d": definition}}
