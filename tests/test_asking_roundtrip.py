@@ -114,7 +114,7 @@ def cases(draw: st.DrawFn) -> tuple[JsonObject, Any]:
 
 def tidy(value: Any, form: JsonObject) -> Any:
     """Data without what a chunk cannot tell apart: an optional property that is null or has no entries is as good as
-    left out, and a tuple of nothing but null is null."""
+    left out, a tuple of nothing but null is null, and an entry that holds nothing is none."""
     if "allOf" in form:
         return tidy(value, form["allOf"][0])
     options = form.get("anyOf") or form.get("oneOf")
@@ -123,7 +123,9 @@ def tidy(value: Any, form: JsonObject) -> Any:
     if isinstance(value, list):
         children = form.get("prefixItems") or [form["items"]] * len(value)
         items = [tidy(item, child) for item, child in zip(value, children, strict=True)]
-        return None if "prefixItems" in form and all(item is None for item in items) else items
+        if "prefixItems" in form:
+            return None if all(item is None for item in items) else items
+        return [item for item in items if not (isinstance(item, dict) and is_blank(item))]
     if isinstance(value, dict):
         properties = form.get("properties", {})
         free = form.get("additionalProperties", {})
@@ -131,6 +133,13 @@ def tidy(value: Any, form: JsonObject) -> Any:
         needed = form.get("required", ()) if properties else value
         return {name: item for name, item in items_by_name.items() if item not in (None, [], {}) or name in needed}
     return value
+
+
+def is_blank(value: Any) -> bool:
+    """Whether there is nothing in it."""
+    if isinstance(value, dict | list):
+        return all(is_blank(item) for item in (value.values() if isinstance(value, dict) else value))
+    return value is None
 
 
 def _is_of(value: Any, option: JsonObject) -> bool:

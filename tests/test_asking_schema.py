@@ -416,6 +416,20 @@ def test_an_empty_list_comes_back_where_it_is_allowed() -> None:
     assert schema.restore({"a": [], "b": [], "c": []}, schema.derive(form))[0] == {"a": []}
 
 
+def test_blank_rows_are_left_out() -> None:
+    """Models pad tables with rows of nulls; as entries they would make a good record invalid."""
+    row = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "array", "items": {"type": "number"}}},
+    }
+    form = {"type": "object", "properties": {"rows": {"type": "array", "items": row}}}
+    blank = {"_page": 7, "a": None, "b": []}
+    answer = {"rows": [blank, {"_page": 1, "a": "x", "b": []}, blank]}
+    data, cites = schema.restore(answer, schema.derive(form))
+    assert data == {"rows": [{"a": "x", "b": []}]}
+    assert cites == {"/rows/0": Cite(1)}
+
+
 def test_cites_name_leaves_and_entries() -> None:
     """Grounding looks for a value on the page its cite names."""
     form = {

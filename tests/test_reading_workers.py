@@ -23,7 +23,7 @@ from ingest.types import Document, Loaded, Source
 from tests.reading_samples import RENDERING, describe_file, make_pdf
 
 _SETTINGS = ReadingSettings(call_timeout_s=20, workers=2, worker_memory_bytes=1_500_000_000)
-_QUICK = ReadingSettings(call_timeout_s=1.5, workers=2, worker_memory_bytes=600_000_000)
+_QUICK = ReadingSettings(call_timeout_s=2.0, workers=2, worker_memory_bytes=600_000_000)
 
 _MISCHIEF = '''
 import ctypes, os, time
@@ -143,8 +143,8 @@ def test_errors_keep_their_class_and_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "error", "reason"),
     [
-        ("hang", TooLarge, "longer than 1.5 s"),
-        ("spin", TooLarge, "longer than 1.5 s"),
+        ("hang", TooLarge, "longer than 2 s"),
+        ("spin", TooLarge, "longer than 2 s"),
         ("crash", Unreadable, "SIGSEGV"),
         ("exit", Unreadable, "status 3"),
         ("raise", Unreadable, "ZeroDivisionError: oops"),

@@ -217,7 +217,7 @@ class Client:
         return masked
 
 
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def _wait_s(error: Exception, number: int) -> bool | float:

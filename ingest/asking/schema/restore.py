@@ -107,12 +107,15 @@ class _Restorer:
         return bool(value) or not isinstance(target, ArrayShape | MapShape) or target.may_be_empty
 
     def _array(self, shape: ArrayShape, answer: list[Json], pointer: str, first: int = 0) -> list[Json]:
-        """The entries. A null the user's schema has no place for stands for nothing and is left out."""
+        """The entries. One that says nothing is none: a null without a place in the user's schema, a blank row."""
         keeps_null = admits_null(shape.items, self._table)
         data: list[Json] = []
         for item in answer:
-            value = self.restore(shape.items, item, Place.ENTRY, join(pointer, first + len(data)))
-            if value is not None or keeps_null:
+            place = join(pointer, first + len(data))
+            value = self.restore(shape.items, item, Place.ENTRY, place)
+            if isinstance(value, dict) and _is_blank(value):
+                self.cites.pop(place, None)
+            elif value is not None or keeps_null:
                 data.append(value)
         return data
 
@@ -206,6 +209,13 @@ def _parts(shape: ObjectShape | TupleShape, place: Place, is_option: bool) -> It
         yield field.wire_name, field.shape, Place.INSIDE if is_plain else place.below
     if shape.entries is not None:
         yield shape.entries_name, shape.entries, place.below
+
+
+def _is_blank(value: Json) -> bool:
+    """Whether there is no value in it, at any depth."""
+    if isinstance(value, dict):
+        return all(map(_is_blank, value.values()))
+    return all(map(_is_blank, value)) if isinstance(value, list) else value is None
 
 
 def _is_constant(shape: Shape) -> bool:

@@ -65,7 +65,7 @@ class Strip:
     def is_centred(self) -> bool:
         """Whether the line stands in the middle of its column, away from both edges."""
         before, after = self.x0 - self.left, self.right - self.x1
-        return before > 4 * self.row.page.char_width and abs(before - after) < 0.3 * (self.right - self.left)
+        return min(before, after) > 4 * self.row.page.char_width and abs(before - after) < 0.3 * (self.right - self.left)
 
 
 def strips_of_page(page: Page, rows: Sequence[Row]) -> list[Strip]:
