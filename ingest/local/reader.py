@@ -32,6 +32,8 @@ _CACHED_IMAGES = 512
 # The detector sees at most this many pixels along the longer side; more costs time and finds nothing in print.
 _MAX_SIDE_PX = 2000
 _MAX_PIXELS = 200_000_000
+_MAX_ASPECT = 8
+_LEAST_CONTRAST = 20
 # A page whose letters are recognised with less confidence than this may be turned.
 _POOR_CONFIDENCE = 0.88
 _MIN_SKEW_RAD = 0.002
@@ -187,7 +189,9 @@ def _decode(data: bytes) -> Pixels:
     except Unreadable:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds, struct.error and SyntaxError among them
-        raise Unreadable(f"the image cannot be decoded ({error}); send a PNG, JPEG or WebP file") from error
+        raise Unreadable(
+            f"the image cannot be decoded ({type(error).__name__}), it is damaged or of an unknown kind; send a PNG or JPEG file"
+        ) from error
     if upright.mode == "RGBA":
         paper = Image.new("RGB", upright.size, (255, 255, 255))
         paper.paste(upright, mask=upright.getchannel("A"))
@@ -202,13 +206,13 @@ class _Reading:
 
     def __init__(self, pixels: Pixels) -> None:
         self.height, self.width = pixels.shape[:2]
-        result = _ENGINE.read(pixels)
+        result = None if _is_blank(pixels) else _ENGINE.read(_padded(pixels))
         self.lines: list[Sequence[_Word]] = []
         self.baselines: list[tuple[float, float]] = []  # angle, length
         self.letters = 0
         self.sure_letters = 0.0
         self.upright_letters = 0
-        if result.boxes is None or result.txts is None:
+        if result is None or result.boxes is None or result.txts is None:
             return
         for quad, text, score, words in zip(result.boxes, result.txts, result.scores, result.word_results, strict=True):
             self._add(quad.tolist(), text, float(score), words)
@@ -253,6 +257,24 @@ class _Reading:
             if half <= 0:
                 return angle if _MIN_SKEW_RAD < abs(angle) < _MAX_SKEW_RAD else 0.0
         return 0.0
+
+
+def _is_blank(pixels: Pixels) -> bool:
+    """Whether the image is of one colour, so that no text can be on it."""
+    return int(pixels.max()) - int(pixels.min()) < _LEAST_CONTRAST
+
+
+def _padded(pixels: Pixels) -> Pixels:
+    """A strip of an image on more white paper, right and below, as the engine enlarges short sides without bound."""
+    import numpy
+
+    height, width = pixels.shape[:2]
+    least = max(height, width) // _MAX_ASPECT
+    if min(height, width) >= least:
+        return pixels
+    paper = numpy.full((max(height, least), max(width, least), 3), 255, dtype=numpy.uint8)
+    paper[:height, :width] = pixels
+    return paper
 
 
 def _by_spaces(text: str, pieces: Sequence[_Word]) -> Sequence[_Word]:

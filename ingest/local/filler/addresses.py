@@ -99,7 +99,8 @@ def _is_town(code: str, city: str, text: str, start: int) -> bool:
         return False
     if re.fullmatch(r"\d{4}", code):
         first = squash(city.split()[0])
-        return first not in _lists().street and start <= 6 and len(city) >= 3
+        words = [squash(word) for word in _WORDS.findall(city)]
+        return first not in _lists().street and not any(w in _lists().street for w in words[1:]) and start <= 6 and len(city) >= 3
     return squash(city.split()[0]) not in {"jalan", "jln", "rue", "street", "calle"}
 
 

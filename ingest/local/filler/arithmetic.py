@@ -60,8 +60,10 @@ def _pool(concept: str, view: View, is_in_table: Callable[[int, float], bool]) -
     found = [
         candidate
         for candidate in candidates_for(concept, "amount", view)
-        if not is_in_table(candidate.label_row, candidate.x0)
-        and not is_in_table(candidate.row.index, candidate.x0)
+        if (
+            candidate.place == "column"
+            or not (is_in_table(candidate.label_row, candidate.x0) or is_in_table(candidate.row.index, candidate.x0))
+        )
         and not view.rows[candidate.label_row].is_carried
     ]
     if any(candidate.value.is_money for candidate in found):

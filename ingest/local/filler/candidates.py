@@ -21,7 +21,11 @@ _LOSS_INSIDE = 0.2
 _LOSS_REPEATED = 0.02
 _BONUS_PER_LETTER = 0.004
 _LOSS_LONGER_LABEL = 0.25
+_MAX_VALUE_WORDS = 60
 _BELOW_ROWS = 3
+_TOTALS_ROWS = 40
+_TOTALS_LABELS = frozenset({"total", "totals", "summe", "gesamt", "totaux", "totales", "totaal", "totale", "grandtotal", "summen"})
+_NAME_LABELS = frozenset({"name", "nom", "nombre", "naam", "nome"})
 _WORD = re.compile(r"[^\W\d_]+")
 # Words after `total` that make it a count of things rather than a sum of money.
 _COUNTED = frozenset(
@@ -46,6 +50,7 @@ class Candidate:
     place: str
     x0: float
     is_weak: bool = False
+    quote: str | None = None
 
     @property
     def data(self) -> str | float:
@@ -81,19 +86,54 @@ def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterato
             loss = 0.0 if hit.has_colon else _LOSS_NO_COLON
             if kind == "text" and not hit.has_colon:
                 loss += _LOSS_INSIDE
-            yield Candidate(value, base - loss - (1 - value.fit) * 0.5, row, label, row.index, "inline", segment.x0, is_weak)
+            yield Candidate(value, base - loss - (1 - value.fit) * 0.5, row, label, row.index, "inline", segment.x0, is_weak, segment.text)
             if value.fit > 0.5:
                 return
-    right = _right_of(row, hit, kind, view)
+    if kind == "amount" and not inline:
+        yield from _in_totals_row(row, hit, base, label, view, is_weak)
+    right = None if kind in ("text", "id") and _is_label_row(row, hit.segment, view) else _right_of(row, hit, kind, view)
     if right:
         loss = _LOSS_RIGHT + (_LOSS_INSIDE if inline and kind != "amount" else 0.0)
-        yield Candidate(right, base - loss - (1 - right.fit) * 0.5, row, label, row.index, "right", segment.x0, is_weak)
+        yield Candidate(right, base - loss - (1 - right.fit) * 0.5, row, label, row.index, "right", segment.x0, is_weak, f"{segment.text} {right.printed}")
         return
     if inline and sum(c.isalpha() for c in inline) > 12:
         return
     for below_row, value in _below(row, hit, kind, view):
         loss = _LOSS_BELOW + 0.03 * (below_row.index - row.index - 1)
-        yield Candidate(value, base - loss - (1 - value.fit) * 0.5, below_row, label, row.index, "below", segment.x0, is_weak)
+        yield Candidate(value, base - loss - (1 - value.fit) * 0.5, below_row, label, row.index, "below", segment.x0, is_weak, value.printed)
+        return
+
+
+def _is_label_row(row: Row, first: int, view: View) -> bool:
+    """Whether a row holds labels from a segment on, whose values stand below: no digits, no colons, the row below aligned."""
+    labels = row.segments[first:]
+    text = " ".join(segment.text for segment in labels)
+    if len(labels) < 2 or row.index + 1 >= len(view.rows) or any(c.isdigit() or c == ":" for c in text):
+        return False
+    below = view.rows[row.index + 1]
+    if below.page is not row.page or below.gap > _MAX_BELOW_GAP:
+        return False
+    slack = 2 * row.page.char_width
+    aligned = sum(any(abs(s.x0 - other.x0) <= slack for other in below.segments) for s in labels)
+    return aligned >= 2
+
+
+def _in_totals_row(row: Row, hit: Hit, base: float, label: str, view: View, is_weak: bool) -> Iterator[Candidate]:
+    """The amount under a column's heading in the row of totals that closes its table."""
+    segment = row.segments[hit.segment]
+    if len(row.segments) < 3 or any(character.isdigit() for character in row.text):
+        return
+    for below in view.rows[row.index + 1 : row.index + 1 + _TOTALS_ROWS]:
+        if below.page is not row.page:
+            return
+        first = squash(below.segments[0].text)
+        if first not in _TOTALS_LABELS or len(below.segments) < 3:
+            continue
+        for other in below.segments[1:]:
+            if min(other.x1, segment.x1) - max(other.x0, segment.x0) > 0:
+                value = read("amount", other.text, view)
+                if value and value.is_money:
+                    yield Candidate(value, base - _LOSS_RIGHT, below, label, row.index, "column", segment.x0, is_weak, below.text)
         return
 
 
@@ -117,7 +157,7 @@ def _rest_of_segment(row: Row, hit: Hit, view: View) -> str:
         if other.has_colon or not other.is_weak:
             end = other.start
             break
-    rest = " ".join(token.text for token in segment.tokens[hit.end : end]).strip()
+    rest = " ".join(token.text for token in segment.tokens[hit.end : min(end, hit.end + _MAX_VALUE_WORDS)]).strip()
     return rest.lstrip(":.|= ").strip()
 
 
@@ -134,6 +174,10 @@ def _right_of(row: Row, hit: Hit, kind: str, view: View) -> Value | None:
         if claimed:
             break
         text = row.segments[index].text.lstrip(": ").strip()
+        if text.endswith(":") and kind in ("text", "id"):
+            if squash(text) in _NAME_LABELS:
+                continue
+            break
         value = read(kind, text, view) if text else None
         if value and (kind == "amount" or best is None) and (best is None or value.fit >= best.fit):
             best = value

@@ -65,7 +65,8 @@ class Strip:
     def is_centred(self) -> bool:
         """Whether the line stands in the middle of its column, away from both edges."""
         before, after = self.x0 - self.left, self.right - self.x1
-        return min(before, after) > 4 * self.row.page.char_width and abs(before - after) < 0.3 * (self.right - self.left)
+        is_short = self.x1 - self.x0 < 0.75 * (self.right - self.left)
+        return is_short and min(before, after) > 4 * self.row.page.char_width and abs(before - after) < 0.3 * (self.right - self.left)
 
 
 def strips_of_page(page: Page, rows: Sequence[Row]) -> list[Strip]:
@@ -75,20 +76,20 @@ def strips_of_page(page: Page, rows: Sequence[Row]) -> list[Strip]:
     strips: list[Strip] = []
     region: list[tuple[Row, list[list[Segment]]]] = []
     is_whole = False
+    is_loose = bool(gutters) and page.origin == "text"
     number = 0
     for row, segments in lines:
         cut = _cut(segments, gutters, page.char_width)
         if cut is not None and is_whole and _ends_whole(row, cut, region[-1][0]):
             cut = None
         if (cut is None) != is_whole and region:
-            strips.extend(_columns_of(region, number))
+            strips.extend(_columns_of(region, number, not is_whole and is_loose))
             number += len(gutters) + 1
             region = []
         is_whole = cut is None
         region.append((row, [list(segments)] if cut is None else cut))
-    strips.extend(_columns_of(region, number))
-    is_loose = bool(gutters) and page.origin == "text"
-    return _with_gaps(_with_edges(strips, is_loose), page)
+    strips.extend(_columns_of(region, number, not is_whole and is_loose))
+    return _with_gaps(_with_edges(strips), page)
 
 
 def _ends_whole(row: Row, cut: Sequence[Sequence[Segment]], above: Row) -> bool:
@@ -172,17 +173,19 @@ def _cut(segments: tuple[Segment, ...], gutters: Sequence[float], char: float) -
     return columns
 
 
-def _columns_of(region: Sequence[tuple[Row, list[list[Segment]]]], number: int) -> Iterator[Strip]:
+def _columns_of(
+    region: Sequence[tuple[Row, list[list[Segment]]]], number: int, is_loose: bool
+) -> Iterator[Strip]:
     for column in range(max((len(cut) for _, cut in region), default=0)):
         for row, cut in region:
             if column < len(cut) and cut[column]:
                 segments = tuple(cut[column])
                 text = " ".join(segment.text for segment in segments)
                 numbered = len(segments) > 1 and bool(_NUMBER.match(segments[0].text))
-                yield Strip(text, row, segments, number + column, 0.0, 0.0, 0.0, numbered)
+                yield Strip(text, row, segments, number + column, 0.0, 0.0, 0.0, numbered, is_loose)
 
 
-def _with_edges(strips: Sequence[Strip], is_loose: bool) -> list[Strip]:
+def _with_edges(strips: Sequence[Strip]) -> list[Strip]:
     """The strips with the edges of their columns; lines across all columns share the edges of the page."""
     lefts: dict[int, list[float]] = {}
     rights: dict[int, list[float]] = {}
@@ -191,7 +194,7 @@ def _with_edges(strips: Sequence[Strip], is_loose: bool) -> list[Strip]:
         rights.setdefault(strip.column, []).append(strip.x1)
     edges = {column: (_low(lefts[column]), max(rights[column])) for column in lefts}
     return [
-        replace(s, left=edges[s.column][0], right=edges[s.column][1], is_loose=is_loose) for s in strips
+        replace(s, left=edges[s.column][0], right=edges[s.column][1]) for s in strips
     ]
 
 

@@ -67,6 +67,7 @@ class _Result:
     data: Json
     row: Row | None = None
     is_found: bool = False
+    quote: str | None = None
 
 
 @dataclass(slots=True)
@@ -121,7 +122,7 @@ class _Walk:
         self.confidence[pointer] = found.confidence
         if found.label:
             self.labels[pointer] = found.label
-        return _Result(data, found.row or self.facts.first_row, True)
+        return _Result(data, found.row or self.facts.first_row, True, found.quote)
 
     def _wrapped(self, node: Node, path: tuple[str, ...], pointer: str, depth: int) -> _Result:
         members = dict(properties(node))
@@ -129,7 +130,8 @@ class _Walk:
         result = self.value(inner, path, f"{pointer}/value", depth + 1)
         if not result.is_found:
             return _Result(MISSING)
-        return _Result(self._with_evidence({"value": result.data}, members, result.row), result.row, True)
+        data = self._with_evidence({"value": result.data}, members, result.row, result.quote)
+        return _Result(data, result.row, True, result.quote)
 
     def _object(self, node: Node, path: tuple[str, ...], pointer: str, depth: int) -> _Result:
         members = dict(properties(node))
@@ -145,14 +147,16 @@ class _Walk:
             row = row or result.row
         return _Result(self._with_evidence(data, members, row), row, is_found)
 
-    def _with_evidence(self, data: Mapping[str, Json], members: Mapping[str, Any], row: Row | None) -> dict[str, Json]:
+    def _with_evidence(
+        self, data: Mapping[str, Json], members: Mapping[str, Any], row: Row | None, quote: str | None = None
+    ) -> dict[str, Json]:
         """The data with its evidence keys filled, in the order the schema names them."""
         complete: dict[str, Json] = {}
         for name, child in members.items():
             if name == "_page":
                 complete[name] = row.page.number if row else blank(self.schema, child)
             elif name == "_quote":
-                complete[name] = Found("", row).quote if row else blank(self.schema, child)
+                complete[name] = quote or (Found("", row).quote if row else blank(self.schema, child))
             else:
                 complete[name] = data[name]
         return complete
@@ -193,8 +197,10 @@ class _Walk:
                 members = dict(properties(option))
                 value = self._cell(members["value"], found, path, f"{pointer}/value", depth + 1)
                 if found and value is not None:
-                    return self._with_evidence({"value": value}, members, found.row)
+                    return self._with_evidence({"value": value}, members, found.row, found.quote)
                 continue
+            if found is not None and isinstance(found.data, list):
+                return _shaped(found.data, option, self.schema)
             if found is not None:
                 result = self._place(found, option, pointer)
                 if result.is_found:
@@ -217,7 +223,8 @@ class _Walk:
                     break
             if result is MISSING:
                 continue
-            values.append(self._with_evidence({"value": result}, dict(properties(item)), found.row) if wrapped else result)
+            members = dict(properties(item))
+            values.append(self._with_evidence({"value": result}, members, found.row, found.quote) if wrapped else result)
             first = first or found.row
         return _Result(values, first, bool(values))
 
@@ -230,6 +237,27 @@ class _Walk:
             if types_of(option) != {"null"}:
                 return _with_description(option, plain)
         return plain
+
+
+def _shaped(data: Json, node: Any, schema: Schema, depth: int = 0) -> Json:
+    """Lists and objects a rule found whole (tables), made to fit the node; what does not fit becomes blank."""
+    for option in schema.alternatives(node):
+        kinds = types_of(option)
+        if isinstance(data, list) and "array" in kinds and depth < _MAX_DEPTH:
+            return [_shaped(entry, option.get("items", {}), schema, depth + 1) for entry in data]
+        if is_wrapper(option) and data is not None:
+            members = dict(properties(option))
+            inner = _shaped(data, members["value"], schema, depth + 1)
+            return {name: inner if name == "value" else blank(schema, child) for name, child in members.items()}
+        if isinstance(data, dict) and "object" in kinds:
+            return {
+                name: _shaped(data[name], child, schema, depth + 1) if name in data else blank(schema, child)
+                for name, child in properties(option)
+            }
+        result = fit(data, option)
+        if result is not MISSING:
+            return result
+    return blank(schema, node)
 
 
 def _takes_list(schema: Schema, node: Any) -> bool:

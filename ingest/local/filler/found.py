@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ingest.local.filler.candidates import Candidate
 from ingest.local.filler.view import Row
@@ -12,10 +13,11 @@ from ingest.local.filler.view import Row
 class Found:
     """A value with its row (None when it follows from the whole document) and its confidence 0..1."""
 
-    data: str | float | bool
+    data: str | float | bool | list[Any]
     row: Row | None
     label: str | None = None
     confidence: float = 0.5
+    printed: str | None = None
 
     @property
     def page_number(self) -> int | None:
@@ -24,11 +26,13 @@ class Found:
 
     @property
     def quote(self) -> str | None:
-        """The printed line the value was read from."""
+        """The printed words the value was read from: label and value where they are known, else the line."""
+        if self.printed is not None:
+            return self.printed
         return " ".join(segment.text for segment in self.row.segments) if self.row else None
 
 
 def from_candidate(candidate: Candidate, confidence: float | None = None) -> Found:
     """The candidate as a finding; its score serves as confidence unless one is given."""
     sure = candidate.score if confidence is None else confidence
-    return Found(candidate.data, candidate.row, candidate.label, round(min(max(sure, 0.05), 0.99), 3))
+    return Found(candidate.data, candidate.row, candidate.label, round(min(max(sure, 0.05), 0.99), 3), candidate.quote)

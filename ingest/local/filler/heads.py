@@ -27,7 +27,7 @@ from ingest.local.page import Segment
 
 _HEAD_ROWS = 16
 _ADDRESS_GAP = {"text": 0.9, "ocr": 1.3}
-_NAME_GAP = 1.7
+_NAME_GAP = 2.6
 _TITLES = frozenset(
     squash(title)
     for title in (
@@ -109,7 +109,12 @@ def _with_neighbours(anchor: Item, possible: Sequence[Item]) -> list[Item]:
             break
         chosen.insert(0, item)
     for item in [i for i in possible if i.row.index > anchor.row.index]:
-        if item.row.index != chosen[-1].row.index + 1 or item.row.gap > _ADDRESS_GAP[item.row.page.origin] or not _is_akin(item, anchor):
+        if (
+            item.row.index != chosen[-1].row.index + 1
+            or item.row.gap > _ADDRESS_GAP[item.row.page.origin]
+            or not _is_akin(item, anchor)
+            or not looks_upper(item.text)
+        ):
             break
         chosen.append(item)
     return chosen[:3]
@@ -130,7 +135,8 @@ def _address_items(names: Sequence[Item], rows: Sequence[Row], view: View) -> li
         text = item.text
         if row.gap > (_ADDRESS_GAP[row.page.origin] if chosen else _NAME_GAP) and row is not rows[0]:
             break
-        if is_registration(text) or (is_contact(text) and not is_street(text) and not find_place(text)):
+        place = find_place(text)
+        if is_registration(text) or (is_contact(text) and not is_street(text) and not (place and text[:1].isdigit())):
             if chosen and find_place(chosen[-1].text):
                 break
             continue

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingest.local.filler import vocabulary
-from ingest.local.filler.text import squash
+from ingest.local.filler.text import look, squash
 from ingest.local.filler.vocabulary import Meaning
 from ingest.local.page import Line, Segment
 
@@ -36,12 +36,16 @@ class Hit:
         return all(meaning.is_weak for meaning in self.meanings)
 
 
-def find_hits(line: Line) -> tuple[Hit, ...]:
-    """The labels of a line from left to right, the longest first where they overlap."""
+def find_hits(line: Line, is_ocr: bool = False) -> tuple[Hit, ...]:
+    """The labels of a line from left to right, the longest first where they overlap.
+
+    In text read by OCR, letters that it takes for one another count as the same.
+    """
     known = vocabulary.header()
+    by_label = known.by_look if is_ocr else known.by_label
     hits: list[Hit] = []
     for index, segment in enumerate(line.segments):
-        for start, end, label in longest_matches(segment, known.by_label, known.longest):
+        for start, end, label in longest_matches(segment, by_label, known.longest, is_ocr):
             colon = segment.tokens[end - 1].text.endswith(":") or (
                 end < len(segment.tokens) and segment.tokens[end].text.startswith(":")
             )
@@ -49,14 +53,21 @@ def find_hits(line: Line) -> tuple[Hit, ...]:
                 colon = line.segments[index + 1].text.startswith(":")
             texts = [token.text for token in segment.tokens[: start + 1]]
             is_first = all(_is_rate(texts, i) or not squash(texts[i]) for i in range(start))
-            hits.append(Hit(index, start, end, label, known.by_label[label], colon, is_first))
+            hits.append(Hit(index, start, end, label, by_label[label], colon, is_first))
     return tuple(hits)
 
 
-def longest_matches(segment: Segment, known: Mapping[str, object], longest: int) -> Iterator[tuple[int, int, str]]:
-    """Runs of words whose squashed text is a key of `known`, as (first word, end, key), the longest at each place."""
+def longest_matches(
+    segment: Segment, known: Mapping[str, object], longest: int, by_look: bool = False
+) -> Iterator[tuple[int, int, str]]:
+    """Runs of words whose squashed text is a key of `known`, as (first word, end, key), the longest at each place.
+
+    With `by_look` the keys are squashed texts as `text.look` gives them.
+    """
     texts = [token.text for token in segment.tokens]
     words = ["" if _is_rate(texts, index) else squash(text) for index, text in enumerate(texts)]
+    if by_look:
+        words = [look(word) for word in words]
     ends_label = [token.text.endswith((":", ";", "|")) for token in segment.tokens]
     start = 0
     while start < len(words):

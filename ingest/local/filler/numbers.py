@@ -96,7 +96,7 @@ def _read_digits(digits: str, decimal: str) -> tuple[float, int, bool]:
         return float(plain), 0, grouped
     head, tail = plain[:last], plain[last + 1 :]
     mark = plain[last]
-    if mark in head or (len(tail) == 3 and _is_thousands(head, mark, decimal)):
+    if (mark in head and len(tail) == 3) or (len(tail) == 3 and _is_thousands(head, mark, decimal)):
         whole = re.sub(r"[.,]", "", plain)
         return float(whole), 0, True
     whole = re.sub(r"[.,]", "", head)

@@ -58,6 +58,11 @@ class Parties:
         """Places (row index, left edge) taken by blocks of parties."""
         return frozenset(place for party in self.parties.values() for place in party.places)
 
+    @property
+    def _has_first_page(self) -> bool:
+        """Whether the pages begin with the document's first, the only one with a letterhead to go by."""
+        return bool(self.view.pages) and self.view.pages[0].number <= 1
+
     def _read_headed(self) -> None:
         for row in self.view.rows:
             if row.index in self.table_rows:
@@ -179,7 +184,7 @@ class Parties:
 
     def _read_head(self) -> None:
         """The issuer's name and address in the first lines."""
-        head = read_head(self.view, self.table_rows)
+        head = read_head(self.view, self.table_rows) if self._has_first_page else None
         if head is None:
             return
         known = self.parties.get("seller")
@@ -193,6 +198,8 @@ class Parties:
 
     def _read_unheaded(self) -> None:
         """Blocks with a postal address that no heading names: the recipient's, or the issuer's if none was found."""
+        if not self._has_first_page:
+            return
         taken = self.places
         seller = self.parties.get("seller")
         blocks = [b for b in _address_blocks(self.view, self.table_rows) if not taken & {item.place for item in b}]

@@ -19,6 +19,7 @@ _LOOSE_PARAGRAPH_GAP = 1.2
 _INDENT_CHARS = 1.8
 # A line that ends this share of its column early, after a full stop, ends a paragraph.
 _SHORT_LINE = 0.85
+_TITLE_ROWS = 8
 _MAX_PARAGRAPH_CHARS = 12000
 _PAGE_LABEL = re.compile(
     r"^[\s\-–—|·]*(?:(?:page|seite|p[aá]gina|p[aá]g\.?|blatt|s\.|p\.)\s*)?[\[(]?(?:\d{1,4}|[ivxl]{1,6})[\])]?"
@@ -132,6 +133,10 @@ class Running:
             counts.update(word.lower() for word in _WORD.findall(row.text[:500]))
         return counts
 
+    def usual_gap(self, row: Row) -> float:
+        """The usual white space between the lines of a row's page, in lines."""
+        return self._usual_gaps.get(id(row.page), 0.0)
+
     def _paragraph(self, index: int, strips: Sequence[Strip]) -> Paragraph:
         pieces: list[str] = []
         starts: list[int] = []
@@ -165,8 +170,9 @@ class Running:
 
 
 def _without_furniture(rows: Sequence[Row]) -> list[Row]:
-    """The rows of a page without running heads and feet and without bare page numbers at its edges."""
-    kept = [row for row in rows if not row.is_repeated]
+    """The rows of a page without running heads and feet and page numbers; the first page keeps its head, the title."""
+    first = bool(rows) and rows[0].index == 0 and rows[0].page.number <= 1
+    kept = [row for position, row in enumerate(rows) if not row.is_repeated or (first and position < _TITLE_ROWS)]
     while kept and _PAGE_LABEL.match(kept[-1].text):
         kept.pop()
     while kept and _PAGE_LABEL.match(kept[0].text):
@@ -218,6 +224,7 @@ _NUMBERED = re.compile(
     r"(?:\d{1,2}(?:\.\d{1,2}){0,3}|[IVX]{1,5}(?=[. ])|[A-H](?=\.\s))[.):]?\s+\S",
     re.IGNORECASE,
 )
+_OPEN_END = re.compile(r"(?:[,;]|\b(?:the|of|and|or|to|in|a|an|for|with|by|is|are|at|on|der|die|das|und|des|von|le|la|de|et|du|el|y|los|las))$", re.IGNORECASE)
 _NOT_IN_HEADING = re.compile(r"[@€$]|https?:|www\.|\d{4}-\d\d|[,;]$|\.\s+[a-z]")
 
 
@@ -228,10 +235,20 @@ def is_heading_line(strip: Strip) -> bool:
     if not 2 < len(letters) or len(text) > 90 or _NOT_IN_HEADING.search(text):
         return False
     words = text.split()
-    if _NUMBERED.match(text) and len(words) <= 12 and not text.endswith((",", ";")):
-        first = next((word for word in words[1:] if word[:1].isalpha()), "")
-        return bool(first) and (first[:1].isupper()) and not (text.endswith(".") and len(words) > 7)
+    if _NUMBERED.match(text) and len(words) <= 14 and not _OPEN_END.search(text):
+        return _is_numbered_heading(strip, words)
     return len(letters) >= 4 and all(c.isupper() for c in letters) and len(words) <= 12 and not text.endswith(",")
+
+
+def _is_numbered_heading(strip: Strip, words: Sequence[str]) -> bool:
+    """Whether the words after a number read as a heading: capitals, or few words in a line that ends early."""
+    first = next((word for word in words[1:] if word[:1].isalpha()), "")
+    if not first[:1].isupper() or (strip.text.endswith(".") and len(words) > 7) or words[0].endswith(":"):
+        return False
+    long_words = [word for word in words[1:] if len(word) > 3 and word[0].isalpha()]
+    capitals = sum(word[0].isupper() for word in long_words)
+    is_short = strip.x1 < strip.left + 0.65 * (strip.right - strip.left)
+    return capitals * 2 >= len(long_words) or (is_short and len(words) <= 8)
 
 
 def _rejoin(groups: Sequence[list[Strip]]) -> Iterator[list[Strip]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest.local.filler import prose
@@ -14,6 +15,7 @@ from ingest.local.filler.found import Found, from_candidate
 from ingest.local.filler.numbers import find_numbers
 from ingest.local.filler.own_words import find_by_own_words
 from ingest.local.filler.schema import Node
+from ingest.local.filler.text import name_words
 from ingest.local.filler.values import read
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from ingest.local.filler.facts import Facts
 
 _MIN_SCORE = 0.45
+# Rows from the top in which a word of an enumeration tells what the document is.
+_HEAD_ROWS = 15
 _TOTALS = frozenset(
     {"net_total", "tax_total", "gross_total", "amount_due", "prepaid", "discount_total", "charge_total", "rounding", "paid", "change"}
 )
@@ -44,7 +48,19 @@ def find(asked: Field, node: Node, facts: Facts) -> Found | None:
         found = _by_concept(asked, facts)
         if found:
             return found
-    return prose.find(asked, node, facts) or find_by_own_words(asked, node, facts.view)
+    found = prose.find(asked, node, facts) or find_by_own_words(asked, node, facts.view)
+    return found or _by_options(node, facts)
+
+
+def _by_options(node: Node, facts: Facts) -> Found | None:
+    """The option of an enumeration whose words the document prints first, in its head."""
+    options = [o for o in node.get("enum", ()) if isinstance(o, str)] if isinstance(node.get("enum"), list) else []
+    for row in facts.view.rows[:_HEAD_ROWS] if len(options) > 1 else ():
+        words = f" {' '.join(name_words(row.text))} "
+        for option in sorted(options, key=len, reverse=True):
+            if len(option) > 2 and f" {' '.join(name_words(option))} " in words:
+                return Found(option, row, None, 0.4)
+    return None
 
 
 def _best(asked: Field, facts: Facts) -> Candidate | None:
@@ -82,6 +98,26 @@ def _issue_date(asked: Field, facts: Facts) -> Found | None:
     return None
 
 
+_UNTIL = re.compile(
+    r"\b(?:bis|until|by|before|avant|au plus tard|antes|hasta|vóór|voor|uiterlijk|entro|no later than|spätestens)\b", re.IGNORECASE
+)
+
+
+def _due_date(asked: Field, facts: Facts) -> Found | None:
+    """The labelled date, else the one in a sentence that asks to pay until then."""
+    best = _best(asked, facts)
+    if best:
+        return from_candidate(best)
+    for row in facts.view.rows:
+        match = _UNTIL.search(row.text)
+        if not match or not _PAYING.search(row.text) or row.index in facts.table_rows:
+            continue
+        dates = find_dates(row.text[match.end() : match.end() + 40])
+        if dates:
+            return Found(dates[0].resolve(facts.view.month_first).isoformat(), row, match[0], 0.6)
+    return None
+
+
 def _time(asked: Field, facts: Facts) -> Found | None:
     """The time of day beside the document's date, else the first labelled or bare one."""
     for row in facts.view.rows:
@@ -109,13 +145,13 @@ def _currency(asked: Field, facts: Facts) -> Found | None:
 
 
 _DAYS = re.compile(
-    r"\b\d{1,3}\s*(?:days?|tage?n?|jours?|d[ií]as?|giorni|dagen|net)\b|\bnet(?:to)?\s*\d{1,3}\b|"
+    r"\b\d{1,3}\s*(?:days?|tage?n?|jours?|d[ií]as?|giorni|dagen|gg|net)\b|\bnet(?:to)?\s*\d{1,3}\b|"
     r"\b(?:immediate(?:ly)?|sofort|imm[eé]diat\w*|contado|due (?:up)?on receipt|upon receipt|rein netto|ohne abzug|à réception|a la vista)\b",
     re.IGNORECASE,
 )
 _PAYING = re.compile(
     r"\b(?:pay|paid|payable|payment|terms|due|net|zahl\w*|überweis\w*|fällig\w*|netto|skonto|betrag|paiement|payer|règlement|régler|"
-    r"échéance|payable|pago|pagar|pagadero|abonar|vencimiento|contado|pagamento|betal\w*|betaal\w*|voldoen|remit)\b",
+    r"échéance|payable|pago|pagar|pagadero|abonar|vencimiento|contado|pagamento|betal\w*|betaal\w*|bedrag|overmaken|over te maken|voldoen|remit|bonifico|transferencia|virement)\b",
     re.IGNORECASE,
 )
 
@@ -147,6 +183,29 @@ def _payment_terms(asked: Field, facts: Facts) -> Found | None:
     return from_candidate(best) if best and best.place != "below" and not best.is_weak else None
 
 
+def _period(asked: Field, facts: Facts) -> Found | None:
+    """The first or last day of a period: labelled alone, else from a range of two dates beside a period's label."""
+    best = _best(asked, facts)
+    if best and best.place != "below":
+        return from_candidate(best)
+    position = 0 if asked.concept == "period_start" else 1
+    for candidate in candidates_for("period", "text", facts.view):
+        dates = find_dates(candidate.value.printed)
+        if len(dates) == 2:
+            data = dates[position].resolve(facts.view.month_first).isoformat()
+            return Found(data, candidate.row, candidate.label, 0.8, candidate.quote)
+    return from_candidate(best) if best else None
+
+
+def _contract(asked: Field, facts: Facts) -> Found | None:
+    """The number of the contract, else of the order it stands for."""
+    for concept in ("tv_contract", "contract_number", "order_number"):
+        best = _best(replace(asked, concept=concept), facts)
+        if best:
+            return from_candidate(best)
+    return None
+
+
 def _iban(asked: Field, facts: Facts) -> Found | None:
     best = _best(asked, facts)
     if best:
@@ -160,9 +219,13 @@ def _iban(asked: Field, facts: Facts) -> Found | None:
 
 _SPECIAL: dict[str, Callable[[Field, Facts], Found | None]] = {
     "issue_date": _issue_date,
+    "due_date": _due_date,
     "time": _time,
     "currency": _currency,
     "iban": _iban,
     "payment_terms": _payment_terms,
+    "period_start": _period,
+    "period_end": _period,
+    "tv_contract": _contract,
     "payment_method": _payment_method,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ from ingest.local.filler.vocabulary import Meaning
 from ingest.local.page import Segment
 
 _MIN_COLUMNS = 3
+# A rate printed in a heading belongs to a line of totals, not to a table.
+_RATE_IN_HEADING = re.compile(r"\d\s?%")
 _MAX_HEADING_ROWS = 4
 _HEADING_GAP = 0.9
 # Order in which concepts claim columns where a heading fits several; the most telling first.
@@ -163,6 +166,8 @@ def _worth(heading: Heading) -> tuple[int, int]:
 
 
 def _is_heading(heading: Heading) -> bool:
+    if any(_RATE_IN_HEADING.search(column.heading) for column in heading.columns):
+        return False
     understood = [column for column in heading.columns if column.concept or not column.meanings]
     concepts = heading.concepts
     if len(concepts) >= _MIN_COLUMNS:

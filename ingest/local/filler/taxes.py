@@ -33,7 +33,12 @@ def read_tax_lines(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
         numbers = find_numbers(text, view.decimal)
         rate = next((n for n in numbers if n.is_percent and 0 <= n.value <= _MAX_RATE), None)
         amounts = [n for n in numbers if n.is_money]
-        if rate is None or not amounts:
+        if rate is None:
+            continue
+        below = facts.totals.get("tax_total")
+        if not amounts and below is not None and below.label_row == row.index and below.place == "below":
+            amounts = [Number(float(below.data), 0, 0, 2)]
+        if not amounts:
             continue
         amount, basis = _amount_and_basis(rate, amounts)
         key = (rate.value, amount.value)

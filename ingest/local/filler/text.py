@@ -23,6 +23,14 @@ def squash(text: str) -> str:
     return _DROPPED.sub("", fold(text))
 
 
+_ALIKE = str.maketrans({"l": "i", "1": "i", "0": "o", "5": "s", "8": "b", "6": "b", "q": "g"})
+
+
+def look(squashed: str) -> str:
+    """A squashed text with characters that OCR takes for one another made the same."""
+    return squashed.translate(_ALIKE) if any(character.isalpha() for character in squashed) else squashed
+
+
 def name_words(name: str) -> list[str]:
     """The words of a property name: `totalAmount`, `total_amount` and `Total-amount` are [total, amount]."""
     return [fold(word) for part in _NAME_PARTS.findall(name) for word in _CAMEL.sub(" ", part).split()]

@@ -87,7 +87,7 @@ class View:
         texts = [row.text for row in rows]
         text = "\n".join(texts)
         american = bool(_AMERICAN.search(text[:20000])) and not _DAY_FIRST_PLACE.search(text[:20000])
-        hits = tuple(find_hits(row.line) for row in rows)
+        hits = tuple(find_hits(row.line, row.page.origin == "ocr") for row in rows)
         return cls(
             tuple(pages),
             tuple(rows),

@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from ingest.local.filler.text import squash
+from ingest.local.filler.text import look, squash
 
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -41,11 +41,12 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Concepts by name; what each squashed label and each squashed property name may mean."""
+    """Concepts by name; what each squashed label, property name, and label as OCR may read it (`text.look`) may mean."""
 
     concepts: Mapping[str, Concept]
     by_label: Mapping[str, tuple[Meaning, ...]]
     by_name: Mapping[str, tuple[Meaning, ...]]
+    by_look: Mapping[str, tuple[Meaning, ...]]
     longest: int
 
 
@@ -78,15 +79,25 @@ def _load(*files: str) -> Vocabulary:
         for name in concept.names:
             by_name.setdefault(name, []).append(Meaning(concept.name, False))
     for concept in concepts.values():
-        for label in concept.labels - by_name.keys():
-            if len(label) > 3:
-                by_name.setdefault(label, []).append(Meaning(concept.name, True))
+        for label in (*sorted(concept.labels), *sorted(concept.weak)):
+            if len(label) > 3 and label not in by_name:
+                by_name[label] = [Meaning(concept.name, True)]
     return Vocabulary(
         concepts,
         {label: tuple(meanings) for label, meanings in by_label.items()},
         {name: tuple(meanings) for name, meanings in by_name.items()},
+        _by_look(by_label),
         max(len(label) for label in by_label),
     )
+
+
+def _by_look(by_label: Mapping[str, list[Meaning]]) -> dict[str, tuple[Meaning, ...]]:
+    """The labels by their look; where two labels look alike, the one that is its own look wins."""
+    looks: dict[str, tuple[Meaning, ...]] = {}
+    for label, meanings in sorted(by_label.items(), key=lambda item: look(item[0]) != item[0]):
+        if len(label) > 2 or look(label) == label:
+            looks.setdefault(look(label), tuple(meanings))
+    return looks
 
 
 def _to_concept(name: str, entry: Mapping[str, Any], words: Mapping[str, list[str]]) -> Concept:
