@@ -434,3 +434,13 @@ def test_truths_of_the_corpus_agree_with_themselves(corpus: Path, tmp_path: Path
         assert (result.overall.accuracy, result.overall.precision) == (1.0, 1.0), folder
         assert not result.unpredicted
         assert not result.overall.extra
+
+
+def test_one_map_serves_truths_of_several_shapes() -> None:
+    """A field must not be moved away for a truth that knows it under its own name."""
+    options = EvaluationOptions(map={"lines/*/pos": "items/*/position", "name": "title"})
+    predicted = {"title": "A", "items": [{"position": "1"}]}
+    for expected in ({"items": [{"position": "1"}]}, {"lines": [{"pos": "1"}], "name": "A"}):
+        verdicts = [leaf.verdict for leaf in compare(predicted, expected, options).leaves]
+        assert verdicts.count("matched") == len(expected)
+        assert not {"missing", "wrong"} & set(verdicts)

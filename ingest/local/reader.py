@@ -164,7 +164,11 @@ class _Engine:
                 from rapidocr import RapidOCR
 
                 self._engine = RapidOCR(
-                    params={"Global.use_cls": False, "Global.log_level": "critical", "Global.max_side_len": _MAX_SIDE_PX}
+                    params={
+                        "Global.use_cls": False,
+                        "Global.log_level": "critical",
+                        "Global.max_side_len": _MAX_SIDE_PX,
+                    }
                 )
             return self._engine(pixels, return_word_box=True)
 
@@ -190,7 +194,8 @@ def _decode(data: bytes) -> Pixels:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds, struct.error and SyntaxError among them
         raise Unreadable(
-            f"the image cannot be decoded ({type(error).__name__}), it is damaged or of an unknown kind; send a PNG or JPEG file"
+            f"the image cannot be decoded ({type(error).__name__}), it is damaged or of an unknown kind; "
+            "send a PNG or JPEG file"
         ) from error
     if upright.mode == "RGBA":
         paper = Image.new("RGB", upright.size, (255, 255, 255))
@@ -244,9 +249,7 @@ class _Reading:
     @property
     def is_poor(self) -> bool:
         """Whether another turn of the image may read better: unsure letters, or lines that run from top to bottom."""
-        return self.letters >= 8 and (
-            self.confidence < _POOR_CONFIDENCE or self.upright_letters < 0.6 * self.letters
-        )
+        return self.letters >= 8 and (self.confidence < _POOR_CONFIDENCE or self.upright_letters < 0.6 * self.letters)
 
     def skew(self) -> float:
         """Slope of the long lines in radians, weighted by length."""
@@ -278,7 +281,7 @@ def _padded(pixels: Pixels) -> Pixels:
 
 
 def _by_spaces(text: str, pieces: Sequence[_Word]) -> Sequence[_Word]:
-    """The pieces of a line as its words: the engine cuts lines with CJK signs into characters, its text keeps the spaces."""
+    """The pieces of a line as words: lines with CJK signs come cut into characters, while the text keeps the spaces."""
     words = text.split()
     is_cut = sum(len(piece) == 1 for piece, _ in pieces) > len(pieces) / 2 and len(pieces) > len(words)
     if not is_cut or "".join(words) != "".join(piece for piece, _ in pieces):

@@ -1,4 +1,4 @@
-"""What a line of an address block is: a street, a town with its postal code, a country, a way to get in touch, a name."""
+"""What a line of an address block is: a street, a town with its postal code, a country, a contact, a name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from functools import lru_cache
 from importlib import resources
 
 from ingest.local.filler.dates import find_dates
-from ingest.local.filler.text import fold, squash
+from ingest.local.filler.text import squash
 
 # Postal code and town in the orders and shapes of Europe, North America, India and South-East Asia.
 _POSTCODE_CITY = re.compile(
-    r"(?:^|[,;|]\s*|[-–•·●]\s+|\s)(?P<code>(?:[A-Z]{1,3}[- ])?(?:\d{5}(?:-\d{4})?|\d{4} ?[A-Z]{2}|\d{4}|\d{3} \d{2}|\d{2}-\d{3}))[ ,]+(?P<city>[^\W\d_][^\d,;|]{1,40})"
+    r"(?:^|[,;|]\s*|[-–•·●]\s+|\s)"
+    r"(?P<code>(?:[A-Z]{1,3}[- ])?(?:\d{5}(?:-\d{4})?|\d{4} ?[A-Z]{2}|\d{4}|\d{3} \d{2}|\d{2}-\d{3}))[ ,]+"
+    r"(?P<city>[^\W\d_][^\d,;|]{1,40})"
 )
-_CITY_STATE_ZIP = re.compile(r"(?P<city>[^\W\d_][^\d,]{1,30}),?\s+(?P<state>[A-Z]{2})\.?,?\s+(?P<code>\d{5}(?:-\d{4})?)\b")
+_CITY_STATE_ZIP = re.compile(
+    r"(?P<city>[^\W\d_][^\d,]{1,30}),?\s+(?P<state>[A-Z]{2})\.?,?\s+(?P<code>\d{5}(?:-\d{4})?)\b"
+)
 _UK_CODE = re.compile(r"\b(?P<code>[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2})\b")
 _EIRCODE = re.compile(r"\b(?P<code>[A-Z]\d[\dW] ?[A-Z\d]{4})\b")
 _CANADA_CODE = re.compile(r"\b(?P<code>[A-Z]\d[A-Z] ?\d[A-Z]\d)\b")
@@ -29,7 +33,10 @@ _CONTACT_SIGN = re.compile(r"@|www\.|https?:|\+\d{2}|[☎✆✉📞]|\(?0\d{1,4}
 _GLUED_STREETS = ("jalan", "jln", "lorong", "calle", "avenida")
 _ADDRESS_PARTS = re.compile(r"\s+[-–—|]\s+|\s*[·•●∙▪]\s*|\s{2,}")
 _WORDS = re.compile(r"[^\W_]+(?:[./'-][^\W_]+)*\.?")
-_REG_NO = re.compile(r"^\(?\s*(?:co\.?\s*)?(?:reg\.?\s*)?(?:no\.?\s*)?:?\s*\(?\s*(?:[A-Z]{0,3}\d{5,12}|\d{1,3}(?:,\d{3}){1,2})\s*-?\s*[A-Z]{0,2}\s*\)?$", re.IGNORECASE)
+_REG_NO = re.compile(
+    r"^\(?\s*(?:co\.?\s*)?(?:reg\.?\s*)?(?:no\.?\s*)?:?\s*\(?\s*(?:[A-Z]{0,3}\d{5,12}|\d{1,3}(?:,\d{3}){1,2})\s*-?\s*[A-Z]{0,2}\s*\)?$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,10 @@ class _Lists:
     legal: frozenset[str]
     business: frozenset[str]
     contact: frozenset[str]
+    titles: frozenset[str]
+    name_labels: frozenset[str]
+    address_labels: frozenset[str]
+    greetings: frozenset[str]
 
 
 @lru_cache(maxsize=1)
@@ -61,9 +72,30 @@ def _lists() -> _Lists:
     for role, labels in table["roles"].items():
         for label in labels:
             roles.setdefault(squash(label), role)
-    address = table["address"]
-    sets = {name: frozenset(squash(word) for word in address[name]) for name in address}
-    return _Lists(roles, sets["street"], sets["countries"], sets["legal"], sets["business"], sets["contact"])
+    words = {
+        name: frozenset(map(squash, listed)) for name, listed in (*table["address"].items(), *table["details"].items())
+    }
+    return _Lists(
+        roles,
+        *(words[name] for name in ("street", "countries", "legal", "business", "contact")),
+        frozenset(map(squash, table["titles"])),
+        *(words[name] for name in ("name", "address", "greeting")),
+    )
+
+
+def is_title(text: str) -> bool:
+    """Whether a line says what the document is rather than who issued it."""
+    return squash(text) in _lists().titles
+
+
+def is_name_label(text: str) -> bool:
+    """Whether a label inside a block announces the party's name."""
+    return squash(text) in _lists().name_labels
+
+
+def is_address_label(text: str) -> bool:
+    """Whether a label inside a block announces the address."""
+    return squash(text) in _lists().address_labels
 
 
 def role_of_label(text: str) -> str | None:
@@ -89,7 +121,12 @@ def find_place(text: str) -> PlaceParts | None:
         city = (groups.get("city") or text[: match.start()].split(",")[-1]).strip(" ,.-–")
         if pattern is _POSTCODE_CITY and not _is_town(groups["code"], city, text, match.start("code")):
             continue
-        return PlaceParts(groups["code"].strip(), city, groups.get("state"), match.start("code" if pattern is not _CITY_CODE else "city"))
+        return PlaceParts(
+            groups["code"].strip(),
+            city,
+            groups.get("state"),
+            match.start("code" if pattern is not _CITY_CODE else "city"),
+        )
     return None
 
 
@@ -100,7 +137,12 @@ def _is_town(code: str, city: str, text: str, start: int) -> bool:
     if re.fullmatch(r"\d{4}", code):
         first = squash(city.split()[0])
         words = [squash(word) for word in _WORDS.findall(city)]
-        return first not in _lists().street and not any(w in _lists().street for w in words[1:]) and start <= 6 and len(city) >= 3
+        return (
+            first not in _lists().street
+            and not any(w in _lists().street for w in words[1:])
+            and start <= 6
+            and len(city) >= 3
+        )
     return squash(city.split()[0]) not in {"jalan", "jln", "rue", "street", "calle"}
 
 
@@ -110,7 +152,14 @@ def is_street(text: str) -> bool:
         return False
     words = [squash(word) for word in _WORDS.findall(text)]
     known = _lists().street
-    has_street_word = any(word in known or word.endswith(("strasse", "str", "straat", "weg", "gasse", "platz", "allee", "laan", "gracht")) and len(word) > 5 for word in words)
+    has_street_word = any(
+        word in known
+        or (
+            word.endswith(("strasse", "str", "straat", "weg", "gasse", "platz", "allee", "laan", "gracht"))
+            and len(word) > 5
+        )
+        for word in words
+    )
     has_digit = any(c.isdigit() for c in text)
     if has_street_word and has_digit:
         return True
@@ -118,7 +167,9 @@ def is_street(text: str) -> bool:
         return True
     if _HOUSE_LAST.match(text) and not has_business_word(text) and not has_legal_form(text):
         return True
-    return any(word.startswith(_GLUED_STREETS) for word in words) and has_digit or (bool(_HOUSE_FIRST.match(text)) and has_street_word)
+    return (any(word.startswith(_GLUED_STREETS) for word in words) and has_digit) or (
+        bool(_HOUSE_FIRST.match(text)) and has_street_word
+    )
 
 
 def has_street_word(text: str) -> bool:
@@ -134,7 +185,9 @@ def is_country(text: str) -> bool:
 def is_contact(text: str) -> bool:
     """Whether a line tells how to get in touch or a registration: phone, mail, bank, tax number."""
     words = [squash(word) for word in _WORDS.findall(text)[:3]]
-    return bool(_CONTACT_SIGN.search(text)) or any(word in _lists().contact for word in words[:2]) or is_registration(text)
+    return (
+        bool(_CONTACT_SIGN.search(text)) or any(word in _lists().contact for word in words[:2]) or is_registration(text)
+    )
 
 
 def is_registration(text: str) -> bool:
@@ -146,7 +199,9 @@ def has_legal_form(text: str) -> bool:
     """Whether a line carries a company's legal form."""
     words = [squash(word) for word in _WORDS.findall(text)]
     known = _lists().legal
-    return any(word in known for word in words[1:]) or any("".join(words[i : i + 2]) in known for i in range(1, len(words)))
+    return any(word in known for word in words[1:]) or any(
+        "".join(words[i : i + 2]) in known for i in range(1, len(words))
+    )
 
 
 def has_business_word(text: str) -> bool:
@@ -158,7 +213,13 @@ def is_name_like(text: str) -> bool:
     """Whether a line could be a name: mostly letters, not long, no sentence."""
     letters = sum(character.isalpha() for character in text)
     digits = sum(character.isdigit() for character in text)
-    return letters >= 3 and digits <= max(3, letters // 3) and len(text) <= 70 and len(text.split()) <= 9 and not text.endswith(":")
+    return (
+        letters >= 3
+        and digits <= max(3, letters // 3)
+        and len(text) <= 70
+        and len(text.split()) <= 9
+        and not text.endswith(":")
+    )
 
 
 def join_lines(lines: Sequence[str]) -> str:
@@ -196,4 +257,4 @@ def is_address(text: str) -> bool:
 
 def is_greeting(text: str) -> bool:
     """Whether a line is a title such as `Herrn` or `Mr`."""
-    return fold(text).strip(" .:") in {"herr", "herrn", "frau", "firma", "mr", "mrs", "ms", "m", "mme", "monsieur", "madame", "sr", "sra", "don", "dona", "an", "to"}
+    return squash(text) in _lists().greetings

@@ -32,7 +32,7 @@ Totals = Mapping[str, Candidate]
 
 @dataclass(frozen=True, slots=True)
 class _Hints:
-    """Amounts that net, tax and gross must agree with: sums added between net and gross, what was paid, the lines' sum."""
+    """Amounts that totals must agree with: sums between net and gross, what was paid, the sum of the records."""
 
     adjustments: tuple[float, ...]
     roundings: tuple[float, ...]
@@ -41,7 +41,10 @@ class _Hints:
 
 
 def settle_totals(view: View, is_in_table: Callable[[int, float], bool], line_sum: float | None = None) -> Totals:
-    """The best candidate of each total. What stands in tables is left out; `line_sum` is the sum of the records' amounts."""
+    """The best candidate of each total.
+
+    What stands in tables is left out; `line_sum` is the sum of the records' amounts.
+    """
     pools = {concept: _pool(concept, view, is_in_table) for concept in (*_MAIN, *_OTHERS)}
     hints = _hints(pools, line_sum)
     pools["gross_total"] = _with_unlabelled(pools["gross_total"], hints, view, is_in_table)
@@ -83,7 +86,9 @@ def _hints(pools: Mapping[str, Sequence[Candidate]], line_sum: float | None) -> 
     signed = [*roundings, *(-value for value in roundings)]
     extras = [*values("charge_total"), *(-abs(value) for value in values("discount_total"))]
     sums = [extra + rounding for extra in extras for rounding in signed]
-    paid = tuple(given - abs(back) for given in map(abs, values("paid", 3)) for back in values("change") if given > abs(back))
+    paid = tuple(
+        given - abs(back) for given in map(abs, values("paid", 3)) for back in values("change") if given > abs(back)
+    )
     return _Hints((0.0, *signed, *extras, *sums), tuple(roundings), paid, line_sum)
 
 
@@ -96,10 +101,15 @@ def _with_unlabelled(
         if any(abs(float(candidate.data) - wanted) < _CENT for candidate in result):
             continue
         for row in reversed(view.rows):
-            number = next((n for n in find_numbers(row.text, view.decimal) if n.is_money and abs(n.value - wanted) < _CENT / 3), None)
+            number = next(
+                (n for n in find_numbers(row.text, view.decimal) if n.is_money and abs(n.value - wanted) < _CENT / 3),
+                None,
+            )
             if number and not is_in_table(row.index, row.line.x1 - 1):
                 value = Value(number.value, row.text[number.start : number.end])
-                result.append(Candidate(value, _UNLABELLED_SCORE, row, "", row.index, "right", row.line.x0, is_weak=True))
+                result.append(
+                    Candidate(value, _UNLABELLED_SCORE, row, "", row.index, "right", row.line.x0, is_weak=True)
+                )
                 break
     return result
 
@@ -140,8 +150,10 @@ def _gross_agreement(gross: Candidate | None, grosses: Sequence[float], hints: _
         return 0.0
     value = float(gross.data)
     gain = _PAID_AGREES if any(abs(value - paid) < _CENT / 3 for paid in hints.paid) else 0.0
-    if any(other != value and abs(other + rounding - value) < _CENT / 3 for other in grosses for rounding in hints.roundings):
+    if any(
+        other != value and abs(other + rounding - value) < _CENT / 3
+        for other in grosses
+        for rounding in hints.roundings
+    ):
         gain += _ROUNDED
     return gain
-
-

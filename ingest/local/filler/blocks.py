@@ -10,9 +10,11 @@ from ingest.local.filler import codes
 from ingest.local.filler.addresses import (
     clean_name,
     find_place,
+    is_address_label,
     is_contact,
     is_country,
     is_greeting,
+    is_name_label,
     is_name_like,
     is_registration,
     is_street,
@@ -21,24 +23,9 @@ from ingest.local.filler.addresses import (
     split_address,
 )
 from ingest.local.filler.found import Found
-from ingest.local.filler.text import squash
 from ingest.local.filler.view import Row, View
 from ingest.local.page import Segment
 
-_NAME_LABELS = frozenset(
-    squash(word)
-    for word in (
-        "name", "firma", "company", "nom", "nombre", "razón social", "naam", "raison sociale", "company name", "firmenname", "bedrijf",
-        "nombre o razón social", "ragione sociale", "société", "kundenname", "customer name", "client name",
-    )
-)  # fmt: skip
-_ADDRESS_LABELS = frozenset(
-    squash(word)
-    for word in (
-        "address", "anschrift", "adresse", "dirección", "indirizzo", "adres", "domicilio", "strasse", "street", "warehouse address",
-        "postal address", "domicilio social", "direccion fiscal", "siège social", "sede",
-    )
-)  # fmt: skip
 _INLINE_PARTS = re.compile(r",\s+|\s+[-–—|]\s+|\s*[·•●∙▪]\s*|\s{2,}")
 _LABEL = re.compile(r"^[^\W\d][\w .'/()&-]{0,38}:")
 # Rows are looked at below a block for its tax number when a blank line parts it from the address.
@@ -90,14 +77,13 @@ def read_block(items: Iterable[Item], view: View, label: str | None, confidence:
     for item in items:
         party.places.add(item.place)
         head, colon, rest = item.text.partition(":")
-        key = squash(head)
-        if colon and rest.strip() and key in _NAME_LABELS:
+        if colon and rest.strip() and is_name_label(head):
             plain.insert(0, Item(rest.strip(), item.row, item.segment))
-        elif colon and rest.strip() and key in _ADDRESS_LABELS:
+        elif colon and rest.strip() and is_address_label(head):
             plain.append(Item(rest.strip(), item.row, item.segment))
-        elif colon and rest.strip() and _LABEL.match(item.text):
-            put_contact(item, party, view)
-        elif is_contact(item.text) and not is_street(item.text) and not (plain and find_place(item.text)):
+        elif (colon and rest.strip() and _LABEL.match(item.text)) or (
+            is_contact(item.text) and not is_street(item.text) and not (plain and find_place(item.text))
+        ):
             put_contact(item, party, view)
         elif not is_greeting(item.text) and not item.text.endswith(":"):
             plain.append(item)
@@ -110,7 +96,9 @@ def put_contact(item: Item, party: Party, view: View) -> None:
     """Tax number, mail, link and phone number of a line."""
     hits = {m.concept for h in view.hits[item.row.index] for m in h.meanings}
     if "tax_id" in hits or codes.find_vat_id(item.text):
-        found = codes.find_vat_id(item.text) or codes.find_tax_id(item.text.partition(":")[2] or _after_label(item, view))
+        found = codes.find_vat_id(item.text) or codes.find_tax_id(
+            item.text.partition(":")[2] or _after_label(item, view)
+        )
         party.put("tax_id", found, item.row, None, 0.85)
         return
     party.put("email", codes.find_email(item.text), item.row, None, 0.9)
@@ -168,7 +156,9 @@ def _put_name(items: Sequence[Item], party: Party, label: str | None, confidence
     put_address(rest, party, label, confidence)
 
 
-def put_address(items: Sequence[Item], party: Party, label: str | None, confidence: float, is_whole: bool = False) -> None:
+def put_address(
+    items: Sequence[Item], party: Party, label: str | None, confidence: float, is_whole: bool = False
+) -> None:
     """The address among these lines, or all of them when `is_whole`, and its parts."""
     pieces = [Item(part, item.row, item.segment) for item in items for part in split_address(item.text)]
     lines = pieces if is_whole else address_lines(pieces)
@@ -190,7 +180,9 @@ def put_address(items: Sequence[Item], party: Party, label: str | None, confiden
 def address_lines(items: Sequence[Item]) -> list[Item]:
     """From the first street (or the line before the town) to the town and its country."""
     streets = [index for index, item in enumerate(items) if is_street(item.text)]
-    places = [index for index, item in enumerate(items) if find_place(item.text) and (not streets or index >= streets[0])]
+    places = [
+        index for index, item in enumerate(items) if find_place(item.text) and (not streets or index >= streets[0])
+    ]
     if not places and not streets:
         return []
     if places:
@@ -200,8 +192,15 @@ def address_lines(items: Sequence[Item]) -> list[Item]:
         first = starts[0] if starts else lead
     else:
         first = streets[0]
-        last = min(streets[-1] + 1, len(items) - 1) if streets[-1] + 1 < len(items) and _may_be_town(items[streets[-1] + 1].text) else streets[-1]
-    while last + 1 < len(items) and (is_country(items[last + 1].text) or (items[last + 1].row is items[last].row and find_place(items[last + 1].text))):
+        last = (
+            min(streets[-1] + 1, len(items) - 1)
+            if streets[-1] + 1 < len(items) and _may_be_town(items[streets[-1] + 1].text)
+            else streets[-1]
+        )
+    while last + 1 < len(items) and (
+        is_country(items[last + 1].text)
+        or (items[last + 1].row is items[last].row and find_place(items[last + 1].text))
+    ):
         last += 1
     return list(items[first : last + 1])
 

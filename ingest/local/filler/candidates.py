@@ -24,7 +24,24 @@ _LOSS_LONGER_LABEL = 0.25
 _MAX_VALUE_WORDS = 60
 _BELOW_ROWS = 3
 _TOTALS_ROWS = 40
-_TOTALS_LABELS = frozenset({"total", "totals", "summe", "gesamt", "totaux", "totales", "totaal", "totale", "grandtotal", "summen"})
+_TOTALS_LABELS = frozenset(
+    {
+        "total",
+        "totals",
+        "summe",
+        "gesamt",
+        "totaux",
+        "totales",
+        "totaal",
+        "totale",
+        "grandtotal",
+        "summen",
+        "gesamtbetrag",
+        "gesamtsumme",
+        "total general",
+        "somme",
+    }
+)
 _NAME_LABELS = frozenset({"name", "nom", "nombre", "naam", "nome"})
 _WORD = re.compile(r"[^\W\d_]+")
 # Words after `total` that make it a count of things rather than a sum of money.
@@ -34,7 +51,9 @@ _COUNTED = frozenset(
     " pages seiten days tage".split()
 )
 # Words between a total's label and its amount that leave the meaning as it is.
-_HARMLESS = frozenset("euro euros dollars ringgit francs including inclusive incl excl excluding sales inkl exkl inclus".split())
+_HARMLESS = frozenset(
+    "euro euros dollars ringgit francs including inclusive incl excl excluding sales inkl exkl inclus".split()
+)
 _MAX_BELOW_GAP = 1.6
 
 
@@ -86,21 +105,53 @@ def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterato
             loss = 0.0 if hit.has_colon else _LOSS_NO_COLON
             if kind == "text" and not hit.has_colon:
                 loss += _LOSS_INSIDE
-            yield Candidate(value, base - loss - (1 - value.fit) * 0.5, row, label, row.index, "inline", segment.x0, is_weak, segment.text)
+            yield Candidate(
+                value,
+                base - loss - (1 - value.fit) * 0.5,
+                row,
+                label,
+                row.index,
+                "inline",
+                segment.x0,
+                is_weak,
+                segment.text,
+            )
             if value.fit > 0.5:
                 return
-    if kind == "amount" and not inline:
+    if kind == "amount" and not any(character.isdigit() for character in inline):
         yield from _in_totals_row(row, hit, base, label, view, is_weak)
-    right = None if kind in ("text", "id") and _is_label_row(row, hit.segment, view) else _right_of(row, hit, kind, view)
+    right = (
+        None if kind in ("text", "id") and _is_label_row(row, hit.segment, view) else _right_of(row, hit, kind, view)
+    )
     if right:
         loss = _LOSS_RIGHT + (_LOSS_INSIDE if inline and kind != "amount" else 0.0)
-        yield Candidate(right, base - loss - (1 - right.fit) * 0.5, row, label, row.index, "right", segment.x0, is_weak, f"{segment.text} {right.printed}")
+        yield Candidate(
+            right,
+            base - loss - (1 - right.fit) * 0.5,
+            row,
+            label,
+            row.index,
+            "right",
+            segment.x0,
+            is_weak,
+            f"{segment.text} {right.printed}",
+        )
         return
     if inline and sum(c.isalpha() for c in inline) > 12:
         return
     for below_row, value in _below(row, hit, kind, view):
         loss = _LOSS_BELOW + 0.03 * (below_row.index - row.index - 1)
-        yield Candidate(value, base - loss - (1 - value.fit) * 0.5, below_row, label, row.index, "below", segment.x0, is_weak, value.printed)
+        yield Candidate(
+            value,
+            base - loss - (1 - value.fit) * 0.5,
+            below_row,
+            label,
+            row.index,
+            "below",
+            segment.x0,
+            is_weak,
+            value.printed,
+        )
         return
 
 
@@ -121,19 +172,21 @@ def _is_label_row(row: Row, first: int, view: View) -> bool:
 def _in_totals_row(row: Row, hit: Hit, base: float, label: str, view: View, is_weak: bool) -> Iterator[Candidate]:
     """The amount under a column's heading in the row of totals that closes its table."""
     segment = row.segments[hit.segment]
-    if len(row.segments) < 3 or any(character.isdigit() for character in row.text):
+    if len(row.segments) < 2 or any(character.isdigit() for character in row.text):
         return
     for below in view.rows[row.index + 1 : row.index + 1 + _TOTALS_ROWS]:
         if below.page is not row.page:
             return
         first = squash(below.segments[0].text)
-        if first not in _TOTALS_LABELS or len(below.segments) < 3:
+        if first not in _TOTALS_LABELS or len(below.segments) < min(3, len(row.segments)):
             continue
         for other in below.segments[1:]:
             if min(other.x1, segment.x1) - max(other.x0, segment.x0) > 0:
                 value = read("amount", other.text, view)
                 if value and value.is_money:
-                    yield Candidate(value, base - _LOSS_RIGHT, below, label, row.index, "column", segment.x0, is_weak, below.text)
+                    yield Candidate(
+                        value, base - _LOSS_RIGHT, below, label, row.index, "column", segment.x0, is_weak, below.text
+                    )
         return
 
 
@@ -198,7 +251,9 @@ def _below(row: Row, hit: Hit, kind: str, view: View) -> Iterator[tuple[Row, Val
         for index, other in enumerate(below.segments):
             if other.x1 < x0 - slack or other.x0 > x1 + slack:
                 continue
-            if any(h.segment == index and h.start == 0 and (h.has_colon or not h.is_weak) for h in view.hits[below.index]):
+            if any(
+                h.segment == index and h.start == 0 and (h.has_colon or not h.is_weak) for h in view.hits[below.index]
+            ):
                 return
             value = read(kind, other.text, view)
             if value:

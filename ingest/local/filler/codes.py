@@ -9,7 +9,10 @@ from ingest.local.filler.text import share_of_digits
 _IBAN = re.compile(r"\b([A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){2,8}(?: ?[A-Z0-9]{1,4})?)\b")
 _BIC = re.compile(r"\b[A-Z]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?\b")
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,24}){1,4}")
-_URL = re.compile(r"(?:https?://|www\.)[^\s,;)]{3,200}|\b[a-z0-9-]{2,40}\.(?:com|de|fr|es|org|net|io|eu|co\.uk|nl|it)\b(?:/\S*)?", re.IGNORECASE)
+_URL = re.compile(
+    r"(?:https?://|www\.)[^\s,;)]{3,200}|\b[a-z0-9-]{2,40}\.(?:com|de|fr|es|org|net|io|eu|co\.uk|nl|it)\b(?:/\S*)?",
+    re.IGNORECASE,
+)
 _PHONE = re.compile(r"\(?\+?\d[\d\s()./-]{5,20}\d")
 _PIECE = re.compile(r"#?[A-Za-z0-9ÄÖÜäöü][\w./#&+-]*")
 # Country prefix and shape of VAT numbers (European Commission, VIES), spaces between groups allowed.
@@ -78,7 +81,9 @@ def find_vat_id(text: str) -> str | None:
     return match[0] if match else None
 
 
-_TAX_PREFIX = re.compile(r"^(?:EIN|NIF|CIF|TIN|UID|ID|No|Nr|VAT|GST|REG|BTW|TVA|IVA)\b[\s.:#]*(?:No|Nr|ID)?[\s.:#]*", re.IGNORECASE)
+_TAX_PREFIX = re.compile(
+    r"^(?:EIN|NIF|CIF|TIN|UID|ID|No|Nr|VAT|GST|REG|BTW|TVA|IVA)\b[\s.:#]*(?:No|Nr|ID)?[\s.:#]*", re.IGNORECASE
+)
 
 
 def find_tax_id(text: str) -> str | None:
@@ -90,8 +95,10 @@ def find_tax_id(text: str) -> str | None:
     pieces: list[str] = []
     for word in text.split():
         stripped = word.strip(" :,;()[]")
-        if not stripped or not re.fullmatch(r"[\w./-]+", stripped) or (
-            not any(c.isdigit() for c in stripped) and not (len(stripped) <= 3 and stripped.isupper())
+        if (
+            not stripped
+            or not re.fullmatch(r"[\w./-]+", stripped)
+            or (not any(c.isdigit() for c in stripped) and not (len(stripped) <= 3 and stripped.isupper()))
         ):
             break
         pieces.append(stripped)

@@ -42,7 +42,9 @@ _MONTH_DAY = re.compile(
     r"(?<![^\W\d_])" + _MONTH + r"[\s-]*(?P<day>\d{1,2})(?:st|nd|rd|th)?(?:\s*,\s*|\s+|\s*-\s*)(?P<year>\d{4})(?!\d)",
     re.IGNORECASE,
 )
-_COMPACT = re.compile(r"(?<![\w.,/-])(?P<year>(?:19|20)\d{2})(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12]\d|3[01])(?![\w.,/-])")
+_COMPACT = re.compile(
+    r"(?<![\w.,/-])(?P<year>(?:19|20)\d{2})(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12]\d|3[01])(?![\w.,/-])"
+)
 _ORDINAL_DAY_OF = re.compile(
     r"(?<!\d)(?P<day>\d{1,2})(?:st|nd|rd|th)?\s+day\s+of\s+" + _MONTH + r"[\s,]+(?P<year>\d{4})", re.IGNORECASE
 )

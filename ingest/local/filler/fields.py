@@ -23,7 +23,9 @@ ROLES: Mapping[str, frozenset[str]] = {
         "buyer customer client recipient purchaser billto bill invoicee kunde kaufer kaeufer empfanger empfaenger "
         "acheteur destinataire comprador cliente destinatario klant koper debtor consumer guest addressee billed".split()
     ),
-    "ship_to": frozenset("shipto shipping delivery consignee warenempfaenger lieferadresse livraison entrega deliver ship".split()),
+    "ship_to": frozenset(
+        "shipto shipping delivery consignee warenempfaenger lieferadresse livraison entrega deliver ship".split()
+    ),
     "agency": frozenset(["agency"]),
 }
 # Words that say which detail of a party is asked for.
@@ -39,11 +41,15 @@ _ATTRIBUTES: Mapping[str, str] = {
     "email": "email", "mail": "email", "phone": "phone", "tel": "phone", "telephone": "phone", "telefon": "phone",
     "website": "website", "web": "website", "url": "website", "fax": "fax", "taxid": "tax_id", "vatid": "tax_id", "registration": "tax_id",
 }  # fmt: skip
-_FILLERS = frozenset("the of a de la le du der die das number no nr id value code details info information full printed".split())
+_FILLERS = frozenset(
+    "the of a de la le du der die das number no nr id value code details info information full printed".split()
+)
 _DATE_HINT = re.compile(r"\bdate\b|YYYY-MM-DD|\bdatum\b|\bfecha\b", re.IGNORECASE)
 _ISO_HINT = re.compile(r"\(date as YYYY-MM-DD\)|YYYY-MM-DD|ISO 8601 date", re.IGNORECASE)
 _TIME_HINT = re.compile(r"\bHH:MM\b|\(time as", re.IGNORECASE)
-_DOC_WORDS = frozenset("invoice receipt document bill header summary totals total amounts details data rechnung facture factura".split())
+_DOC_WORDS = frozenset(
+    "invoice receipt document bill header summary totals total amounts details data rechnung facture factura".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,9 @@ def _party(path: tuple[str, ...], description: str) -> tuple[str | None, str | N
         return None, None
     own = name_words(path[-1])
     role = _role_of(own)
-    attribute = next((_ATTRIBUTES[w] for w in reversed(own) if w in _ATTRIBUTES and not (role and w in ROLES[role])), None)
+    attribute = next(
+        (_ATTRIBUTES[w] for w in reversed(own) if w in _ATTRIBUTES and not (role and w in ROLES[role])), None
+    )
     if role and attribute is None and all(w in ROLES[role] or w in ("name", "party", "details") for w in own):
         attribute = "name"
     if role is None and attribute and len(path) > 1:
@@ -116,7 +124,9 @@ def _role_of(words: Sequence[str]) -> str | None:
 def _lone_attribute(path: tuple[str, ...]) -> tuple[str | None, str | None]:
     """A detail such as `address` without a party: the one who issued the document."""
     own = name_words(path[-1]) if path else []
-    attributes = [_ATTRIBUTES[word] for word in own if word in _ATTRIBUTES and word not in ("title", "name", "state", "land")]
+    attributes = [
+        _ATTRIBUTES[word] for word in own if word in _ATTRIBUTES and word not in ("title", "name", "state", "land")
+    ]
     if attributes and len(own) <= 2:
         return "seller", attributes[0]
     return None, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ from jsonschema.exceptions import SchemaError, ValidationError
 
 from ingest.local.filler import lists, vocabulary
 from ingest.local.filler.facts import Facts
-from ingest.local.filler.fields import Field, describe
+from ingest.local.filler.fields import describe
 from ingest.local.filler.found import Found
 from ingest.local.filler.schema import (
     EVIDENCE_KEYS,
@@ -32,9 +31,9 @@ from ingest.local.page import Page
 _MAX_DEPTH = 8
 # Keywords the walk itself obeys. Any other makes the result be checked, and mended, at the end.
 _CHECKED_KEYWORDS = frozenset(
-    "pattern minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems uniqueItems contains "
-    "minProperties maxProperties propertyNames patternProperties not if dependentRequired dependentSchemas prefixItems format "
-    "oneOf unevaluatedProperties unevaluatedItems".split()
+    "pattern minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems "
+    "uniqueItems contains minProperties maxProperties propertyNames patternProperties not if dependentRequired "
+    "dependentSchemas prefixItems format oneOf unevaluatedProperties unevaluatedItems".split()
 )
 
 
@@ -100,7 +99,11 @@ class _Walk:
             return _Result(node["const"])
         kinds = types_of(node) - {"null"}
         if "object" in kinds and "properties" in node:
-            return self._wrapped(node, path, pointer, depth) if is_wrapper(node) else self._object(node, path, pointer, depth)
+            return (
+                self._wrapped(node, path, pointer, depth)
+                if is_wrapper(node)
+                else self._object(node, path, pointer, depth)
+            )
         if "array" in kinds and ("items" in node or kinds == {"array"}):
             return self._array(node, path, pointer, depth)
         if kinds == {"object"}:
@@ -174,7 +177,8 @@ class _Walk:
         """An array of objects: records found by the rules, each fitted to the item's properties."""
         members = {name: child for name, child in properties(item) if name not in EVIDENCE_KEYS}
         fields = {
-            name: describe((*path, name), self._scalar_node(child), vocabulary.columns()) for name, child in members.items()
+            name: describe((*path, name), self._scalar_node(child), vocabulary.columns())
+            for name, child in members.items()
         }
         records = self.facts.records(path, node, fields, {name: self._scalar_node(c) for name, c in members.items()})
         rows: list[Json] = []
@@ -224,7 +228,9 @@ class _Walk:
             if result is MISSING:
                 continue
             members = dict(properties(item))
-            values.append(self._with_evidence({"value": result}, members, found.row, found.quote) if wrapped else result)
+            values.append(
+                self._with_evidence({"value": result}, members, found.row, found.quote) if wrapped else result
+            )
             first = first or found.row
         return _Result(values, first, bool(values))
 
@@ -278,7 +284,9 @@ def _uses_checked_keywords(node: Any, depth: int = 0) -> bool:
     if depth > 30:
         return True
     if isinstance(node, Mapping):
-        return bool(_CHECKED_KEYWORDS & node.keys()) or any(_uses_checked_keywords(child, depth + 1) for child in node.values())
+        return bool(_CHECKED_KEYWORDS & node.keys()) or any(
+            _uses_checked_keywords(child, depth + 1) for child in node.values()
+        )
     return isinstance(node, list) and any(_uses_checked_keywords(child, depth + 1) for child in node)
 
 

@@ -24,6 +24,9 @@ _MAX_TITLE_LINES = 4
 _MAX_SECTIONS = 120
 # A paragraph this long is prose; the title stands above the first.
 _PROSE_CHARS = 180
+ABSTRACT = re.compile(
+    r"^(?:#+\s*)?(?:abstract|a b s t r a c t|zusammenfassung|kurzfassung|résumé|resumen|riassunto|samenvatting|resumo)\b\s*(?:[.:—–-]+\s*|$|(?=[A-ZÀ-Þ]))", re.IGNORECASE
+)
 _HASHES = re.compile(r"^(#{1,6})\s+")
 _SUBJECT = re.compile(r"^(?:subject|re|betreff|betr\.?|objet|asunto|oggetto|betreft|onderwerp|title|titel|titre|título)\s*:\s*(?P<title>\S.{2,200})$", re.IGNORECASE)
 _NOISE = re.compile(
@@ -114,11 +117,11 @@ class Headings:
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """The sections in printed order, the title not among them."""
-        after_title = self.title[1] if self.title else 0
+        after_title = self._front_end
         starts = [p for p in self.running.paragraphs if p.index >= after_title and self._is_heading(p)][:_MAX_SECTIONS]
         sections: list[Section] = []
         last = 0
-        starts = [p for p in starts if not (has_legal_form(p.text) or is_role(p.text.strip()))]
+        starts = [p for p in starts if not (has_legal_form(p.text) or is_role(p.text.strip()) or self._is_shouted(p))]
         for position, paragraph in enumerate(starts):
             end = starts[position + 1].index if position + 1 < len(starts) else len(self.running.paragraphs)
             text = _HASHES.sub("", paragraph.text).strip(" *_")
@@ -133,6 +136,22 @@ class Headings:
             body = self.running.paragraphs[paragraph.index + 1 : min(end, paragraph.index + 40)]
             sections.append(Section(number, heading.strip(" :"), level, paragraph.row, body))
         return tuple(sections)
+
+    @cached_property
+    def _front_end(self) -> int:
+        """Index of the first paragraph after title and front matter: a paper's abstract ends that."""
+        after_title = self.title[1] if self.title else 0
+        for paragraph in self.running.paragraphs[:30]:
+            if ABSTRACT.match(paragraph.text):
+                return max(paragraph.index, after_title)
+        return after_title
+
+    def _is_shouted(self, paragraph: Paragraph) -> bool:
+        """Whether a line in capitals is part of a text in capitals rather than a heading."""
+        if not looks_upper(paragraph.text) or split_number(paragraph.text)[0]:
+            return False
+        around = self.running.paragraphs[max(paragraph.index - 1, 0) : paragraph.index + 2]
+        return any(p is not paragraph and looks_upper(p.text) and not split_number(p.text)[0] and len(p.text) > 3 for p in around)
 
     def _is_heading(self, paragraph: Paragraph) -> bool:
         text = paragraph.text.strip()

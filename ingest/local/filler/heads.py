@@ -7,36 +7,26 @@ from dataclasses import dataclass
 
 from ingest.local.filler.addresses import (
     clean_name,
-    is_address,
     find_place,
     has_business_word,
     has_legal_form,
     has_street_word,
+    is_address,
     is_contact,
-    is_country,
     is_name_like,
     is_registration,
     is_street,
+    is_title,
     looks_upper,
 )
 from ingest.local.filler.blocks import Item, heading_of
 from ingest.local.filler.dates import find_dates
-from ingest.local.filler.text import squash
 from ingest.local.filler.view import Row, View
 from ingest.local.page import Segment
 
 _HEAD_ROWS = 16
 _ADDRESS_GAP = {"text": 0.9, "ocr": 1.3}
 _NAME_GAP = 2.6
-_TITLES = frozenset(
-    squash(title)
-    for title in (
-        "invoice", "tax invoice", "receipt", "cash bill", "bill", "cash sale", "sales receipt", "credit note", "statement", "official receipt", "payment receipt", "simplified tax invoice", "order confirmation", "quotation", "cash receipt", "proforma invoice", "commercial invoice",
-        "rechnung", "gutschrift", "quittung", "kassenbon", "beleg", "lieferschein", "bewirtungsbeleg", "kassenbeleg", "rechnungskorrektur", "angebot", "auftragsbestätigung", "mahnung",
-        "facture", "avoir", "reçu", "ticket", "ticket de caisse", "factura", "factura simplificada", "recibo", "nota de crédito", "ticket de compra", "fattura", "scontrino", "ricevuta", "devis",
-        "factuur", "kassabon", "bon", "creditnota", "welcome", "welcome to", "thank you", "willkommen", "bienvenue", "bienvenido", "copy", "duplicate", "original", "kopie", "duplicata", "copia", "customer copy", "seite", "page",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +36,6 @@ class Head:
     name: str
     address: tuple[Item, ...]
     items: tuple[Item, ...]
-
-
-def is_title(text: str) -> bool:
-    """Whether a line says what the document is rather than who issued it."""
-    return squash(text) in _TITLES
 
 
 def read_head(view: View, table_rows: frozenset[int]) -> Head | None:
@@ -105,7 +90,12 @@ def _with_neighbours(anchor: Item, possible: Sequence[Item]) -> list[Item]:
     """The name's line with lines directly above and below it in the same kind of print."""
     chosen = [anchor]
     for item in reversed([i for i in possible if i.row.index < anchor.row.index]):
-        if item.row.index != chosen[0].row.index - 1 or chosen[0].row.gap > _ADDRESS_GAP[item.row.page.origin] or not _is_akin(item, anchor) or not looks_upper(item.text):
+        if (
+            item.row.index != chosen[0].row.index - 1
+            or chosen[0].row.gap > _ADDRESS_GAP[item.row.page.origin]
+            or not _is_akin(item, anchor)
+            or not looks_upper(item.text)
+        ):
             break
         chosen.insert(0, item)
     for item in [i for i in possible if i.row.index > anchor.row.index]:
@@ -145,7 +135,12 @@ def _address_items(names: Sequence[Item], rows: Sequence[Row], view: View) -> li
                 break
             continue
         follows = position + 1 < len(rows) and is_address(rows[position + 1].text)
-        if is_address(text) or (follows and text[:1].isdigit() and any(c.isalpha() for c in text)) or (chosen and _may_continue(text)) or (has_street_word(text) and any(c.isdigit() for c in text)):
+        if (
+            is_address(text)
+            or (follows and text[:1].isdigit() and any(c.isalpha() for c in text))
+            or (chosen and _may_continue(text))
+            or (has_street_word(text) and any(c.isdigit() for c in text))
+        ):
             chosen.append(item)
         elif chosen:
             break

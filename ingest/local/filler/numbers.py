@@ -72,7 +72,12 @@ def _to_number(match: re.Match[str], decimal: str) -> Number:
     value, decimals, grouped = _read_digits(digits, decimal)
     has_brackets = bool(match["open"] and match["close"])
     signs = (match["sign"] or "") + (match["sign2"] or "")
-    if _BARE_SIGN.search(signs) or match["trail"] or match["credit"] or (has_brackets and decimals == 2 and not match["percent"]):
+    if (
+        _BARE_SIGN.search(signs)
+        or match["trail"]
+        or match["credit"]
+        or (has_brackets and decimals == 2 and not match["percent"])
+    ):
         value = -value
     currency = _currency_code(match["before"] or match["after"])
     start = match.start() if has_brackets or not match["open"] else match.start() + 1
@@ -155,6 +160,6 @@ def detect_currency(text: str) -> str | None:
         return None
     best = max(counts, key=lambda code: counts[code])
     hints = {"USD": _DOLLAR_HINTS, "SEK": _KRONE_HINTS}.get(best, ())
-    if best == "USD" and ("USD" in text or "US$" in text):
+    if best in text or (best == "USD" and "US$" in text):
         return best
     return next((code for code, hint in hints if hint.search(text)), best)

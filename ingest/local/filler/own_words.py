@@ -50,7 +50,9 @@ def _value_beside(
 ) -> Found | None:
     segment = row.segments[index]
     inline = clean_text(" ".join(token.text for token in segment.tokens[end:]))
-    has_colon = segment.tokens[end - 1].text.endswith(":") or re.match(r"\s*:", " ".join(t.text for t in segment.tokens[end:]))
+    has_colon = segment.tokens[end - 1].text.endswith(":") or re.match(
+        r"\s*:", " ".join(t.text for t in segment.tokens[end:])
+    )
     if inline:
         if not has_colon and asked.kind in ("text", "boolean"):
             return None

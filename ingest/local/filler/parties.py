@@ -1,4 +1,4 @@
-"""Seller, buyer and place of delivery: blocks under a heading, the sender's line over the address window, blocks by place."""
+"""Seller, buyer, place of delivery: blocks under a heading, the sender's line over the address window, by place."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ingest.local.filler.addresses import (
     is_name_like,
     is_registration,
     is_street,
+    is_title,
 )
 from ingest.local.filler.blocks import Item, Party, heading_of, put_address, read_block
 from ingest.local.filler.candidates import Candidate, candidates_for
 from ingest.local.filler.found import Found, from_candidate
-from ingest.local.filler.heads import is_title, read_head
+from ingest.local.filler.heads import read_head
 from ingest.local.filler.text import squash
 from ingest.local.filler.view import Row, View
 from ingest.local.page import Segment
@@ -30,7 +31,20 @@ _MAX_PARTY_GAP = 0.9
 _FIRST_GAP = 1.7
 _FAR_CHARS = 28
 _SENDER_PARTS = re.compile(r"\s+[-–—|*]\s+|\s*[·•●∙▪|]\s*|\s{2,}|,\s+")
-_CLIENT_WORDS = ("client", "customer", "buyer", "kunde", "ihre", "your", "votre", "cliente", "acheteur", "destinat", "klant", "uw")
+_CLIENT_WORDS = (
+    "client",
+    "customer",
+    "buyer",
+    "kunde",
+    "ihre",
+    "your",
+    "votre",
+    "cliente",
+    "acheteur",
+    "destinat",
+    "klant",
+    "uw",
+)
 _DETAILS = frozenset({"tax_id", "email", "phone", "website", "fax"})
 _CONTACTS = (("tax_id", "tax_id"), ("email", "email"), ("phone", "phone"), ("website", "url"), ("fax", "phone"))
 
@@ -97,8 +111,14 @@ class Parties:
         has_place = False
         value_x0: float | None = beside.segment.x0 if beside else None
         for below in self.view.rows[row.index + 1 : row.index + 1 + _MAX_PARTY_ROWS]:
-            is_late_place = below.gap <= _FIRST_GAP and not has_place and any(find_place(s.text) for s in below.segments)
-            if below.page is not row.page or below.index in self.table_rows or (below.gap > gap_limit and not is_late_place):
+            is_late_place = (
+                below.gap <= _FIRST_GAP and not has_place and any(find_place(s.text) for s in below.segments)
+            )
+            if (
+                below.page is not row.page
+                or below.index in self.table_rows
+                or (below.gap > gap_limit and not is_late_place)
+            ):
                 return
             inside = [s for s in below.segments if segment.x0 - slack <= s.x0 < right]
             if not inside:
@@ -206,8 +226,10 @@ class Parties:
         names = {squash(str(p.details["name"].data)) for p in self.parties.values() if "name" in p.details}
         blocks = [block for block in blocks if squash(block[0].text) not in names]
         ranked = sorted(blocks, key=lambda block: -_seller_score(block))
-        if ranked and (seller is None or "address" not in seller.details) and (
-            _seller_score(ranked[0]) >= 1.5 or (seller is None and ("buyer" in self.parties or len(ranked) > 1))
+        if (
+            ranked
+            and (seller is None or "address" not in seller.details)
+            and (_seller_score(ranked[0]) >= 1.5 or (seller is None and ("buyer" in self.parties or len(ranked) > 1)))
         ):
             party = read_block(ranked.pop(0), self.view, None, 0.6)
             if "name" in party.details and (seller is None or _seller_score_of_head(seller) < 0.5):
@@ -344,7 +366,14 @@ def _trim(block: Sequence[Item]) -> list[Item]:
     start = 0
     while start < len(block) and not find_place(block[start].text):
         text = block[start].text
-        if not (is_contact(text) or is_registration(text) or not is_name_like(text) or is_street(text) or ":" in text or is_title(text)):
+        if not (
+            is_contact(text)
+            or is_registration(text)
+            or not is_name_like(text)
+            or is_street(text)
+            or ":" in text
+            or is_title(text)
+        ):
             break
         start += 1
     return list(block[start:])

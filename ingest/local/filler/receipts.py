@@ -1,4 +1,4 @@
-"""Positions without a heading, as on till receipts: a text and an amount per line, or a text above quantity and price."""
+"""Positions without a heading, as on till receipts: text and amount in a line, or text above quantity and price."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from ingest.local.filler.view import Row, View
 if TYPE_CHECKING:
     from ingest.local.filler.facts import Facts
 
-_TOTALS = frozenset({"net_total", "tax_total", "gross_total", "amount_due", "paid", "change", "rounding", "prepaid", "discount_total"})
+_TOTALS = frozenset(
+    {"net_total", "tax_total", "gross_total", "amount_due", "paid", "change", "rounding", "prepaid", "discount_total"}
+)
 _TIMES = re.compile(r"^\s*(?P<quantity>\d+(?:[.,]\d{1,3})?)\s*(?P<unit>[a-zA-Z]{1,4})?\s*[x×X*@]\s*")
 _LEADING_COUNT = re.compile(r"^(?P<quantity>\d{1,3})\s*[xX×]?\s+(?=[^\W\d_])")
 _TAX_MARK = re.compile(r"\s+(?:[A-Z]|\d|[A-Z]{2}|\*)$")
 _ONLY_TIMES = re.compile(
-    r"^\s*(?P<quantity>\d+(?:[.,]\d{1,3})?)\s*(?:[a-zA-Z]{1,4}\.?\s*)?[x×X*@]\s*(?P<price>(?:[^\W\d_]{0,3}|[€$£])\s?\d+[.,]\d{2}(?:\s?[€$£]|\s?[A-Z]{3})?)\s*$"
+    r"^\s*(?P<quantity>\d+(?:[.,]\d{1,3})?)\s*(?:[a-zA-Z]{1,4}\.?\s*)?[x×X*@]\s*(?P<price>(?:[^\W\d_]{0,3}|[€$£])\s?\d+[.,]\d{2}(?:\s?[€$£]|\s?[A-Z]{3})?)(?:\s?/\s?[a-zA-Z]{1,4})?\s*$"
 )
 _CENT = 0.0151
 
@@ -30,6 +32,7 @@ def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
     view = facts.view
     records: list[dict[str, Found]] = []
     waiting: Row | None = None
+    times: Row | None = None
     for row in view.rows:
         if _is_total(row, view):
             if records:
@@ -38,10 +41,15 @@ def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
             continue
         if records and _completes(row, records[-1], fields, view):
             continue
+        if _ONLY_TIMES.match(row.text) and waiting is None:
+            times = row
+            continue
         entry = _read_line(row, waiting, view)
         if entry:
             records.append({name: entry[f.concept] for name, f in fields.items() if f.concept in entry})
-            waiting = None
+            if times is not None:
+                _completes(times, records[-1], fields, view)
+            waiting = times = None
         elif any(c.isalpha() for c in row.text) and not find_dates(row.text) and len(row.text) < 60:
             waiting = row
         else:
@@ -66,7 +74,9 @@ def _completes(row: Row, record: dict[str, Found], fields: Mapping[str, Field], 
 
 
 def _is_total(row: Row, view: View) -> bool:
-    return any(h.segment == 0 and h.start <= 1 and {m.concept for m in h.meanings} & _TOTALS for h in view.hits[row.index])
+    return any(
+        h.segment == 0 and h.start <= 1 and {m.concept for m in h.meanings} & _TOTALS for h in view.hits[row.index]
+    )
 
 
 def _read_line(row: Row, above: Row | None, view: View) -> dict[str, Found] | None:
@@ -95,7 +105,9 @@ def _read_line(row: Row, above: Row | None, view: View) -> dict[str, Found] | No
     return entry if entry["description"].data else None
 
 
-def _quantity_and_price(head: str, numbers: list[Number], amount: Number, view: View) -> tuple[float | None, float | None]:
+def _quantity_and_price(
+    head: str, numbers: list[Number], amount: Number, view: View
+) -> tuple[float | None, float | None]:
     """Quantity and unit price among the numbers before the amount, if their product is the amount."""
     before = [n for n in numbers if n.end <= amount.start]
     for first in before:
@@ -116,6 +128,8 @@ def _strip_numbers(words: str, quantity: float | None, price: float | None, view
     """A description without the quantity and price printed around it."""
     text = words
     for number in reversed(find_numbers(text, view.decimal)):
-        if number.value == price and number.decimals == 2 or (number.value == quantity and (number.start == 0 or number.end >= len(text.rstrip(" xX×@")))):
+        if (number.value == price and number.decimals == 2) or (
+            number.value == quantity and (number.start == 0 or number.end >= len(text.rstrip(" xX×@")))
+        ):
             text = text[: number.start] + text[number.end :]
     return re.sub(r"\s+", " ", re.sub(r"^\s*[xX×@]\s+|\s+[xX×@]\s*$", " ", text)).strip(" -@:;|")

@@ -47,7 +47,9 @@ def find_records(
         return []
     words = name_words(path[-1]) if path else []
     concepts = {field.concept for field in fields.values() if field.concept}
-    is_tax = bool(_TAX_ARRAYS & set(words)) or ("tax_rate" in concepts and not concepts & {"description", "quantity", "unit_price"})
+    is_tax = bool(_TAX_ARRAYS & set(words)) or (
+        "tax_rate" in concepts and not concepts & {"description", "quantity", "unit_price"}
+    )
     if is_tax:
         fields = {name: _as_tax_field(field) for name, field in fields.items()}
     special = prose_records.find(path, node, fields, facts)

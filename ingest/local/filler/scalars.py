@@ -12,7 +12,7 @@ from ingest.local.filler.codes import find_iban
 from ingest.local.filler.dates import find_dates, find_times
 from ingest.local.filler.fields import Field
 from ingest.local.filler.found import Found, from_candidate
-from ingest.local.filler.numbers import find_numbers
+from ingest.local.filler.numbers import CODES, SYMBOLS, find_numbers
 from ingest.local.filler.own_words import find_by_own_words
 from ingest.local.filler.schema import Node
 from ingest.local.filler.text import name_words
@@ -24,10 +24,24 @@ if TYPE_CHECKING:
     from ingest.local.filler.facts import Facts
 
 _MIN_SCORE = 0.45
+# A document has a number more surely than any other value, so a poorer label will do.
+_MIN_NUMBER_SCORE = 0.4
+_RECEIPT_WORDS = frozenset({"receipt", "quittung", "kassenbon", "bon", "recu", "recibo", "ticket"})
 # Rows from the top in which a word of an enumeration tells what the document is.
 _HEAD_ROWS = 15
 _TOTALS = frozenset(
-    {"net_total", "tax_total", "gross_total", "amount_due", "prepaid", "discount_total", "charge_total", "rounding", "paid", "change"}
+    {
+        "net_total",
+        "tax_total",
+        "gross_total",
+        "amount_due",
+        "prepaid",
+        "discount_total",
+        "charge_total",
+        "rounding",
+        "paid",
+        "change",
+    }
 )
 _DETAILS = frozenset({"tax_id", "email", "phone", "website", "fax"})
 
@@ -63,7 +77,7 @@ def _by_options(node: Node, facts: Facts) -> Found | None:
     return None
 
 
-def _best(asked: Field, facts: Facts) -> Candidate | None:
+def _best(asked: Field, facts: Facts, least: float = _MIN_SCORE) -> Candidate | None:
     assert asked.concept is not None
     usable = [
         candidate
@@ -71,11 +85,21 @@ def _best(asked: Field, facts: Facts) -> Candidate | None:
         if not facts.is_in_table(candidate.label_row, candidate.x0)
         and not (candidate.is_weak and (candidate.label_row, round(candidate.x0)) in facts.parties.places)
     ]
-    return usable[0] if usable and usable[0].score >= _MIN_SCORE else None
+    return usable[0] if usable and usable[0].score >= least else None
 
 
 def _by_concept(asked: Field, facts: Facts) -> Found | None:
     best = _best(asked, facts)
+    return from_candidate(best) if best else None
+
+
+def _document_number(asked: Field, facts: Facts) -> Found | None:
+    """The document's number; where the property speaks of a receipt, one labelled so goes first."""
+    best = _best(asked, facts, _MIN_NUMBER_SCORE)
+    if best and _RECEIPT_WORDS & set(name_words(asked.name)):
+        for candidate in candidates_for("invoice_number", "id", facts.view):
+            if _RECEIPT_WORDS & set(name_words(candidate.label)) and candidate.score >= best.score - 0.1:
+                return from_candidate(candidate)
     return from_candidate(best) if best else None
 
 
@@ -99,7 +123,8 @@ def _issue_date(asked: Field, facts: Facts) -> Found | None:
 
 
 _UNTIL = re.compile(
-    r"\b(?:bis|until|by|before|avant|au plus tard|antes|hasta|vóór|voor|uiterlijk|entro|no later than|spätestens)\b", re.IGNORECASE
+    r"\b(?:bis|until|by|before|avant|au plus tard|antes|hasta|vóór|voor|uiterlijk|entro|no later than|spätestens)\b",
+    re.IGNORECASE,
 )
 
 
@@ -166,7 +191,11 @@ def _payment_method(asked: Field, facts: Facts) -> Found | None:
         return None
     words = next((s.text for s in facts.view.rows[paid.label_row].segments if s.x0 == paid.x0), paid.label)
     numbers = find_numbers(words, facts.view.decimal)
-    return Found((words[: numbers[0].start] if numbers else words).strip(" :"), paid.row, paid.label, 0.7)
+    text = (words[: numbers[0].start] if numbers else words).strip(" :")
+    parts = text.split()
+    if len(parts) > 1 and parts[-1].strip("()") in CODES | SYMBOLS.keys():
+        text = " ".join(parts[:-1])
+    return Found(text, paid.row, paid.label, 0.7)
 
 
 def _payment_terms(asked: Field, facts: Facts) -> Found | None:
@@ -174,7 +203,9 @@ def _payment_terms(asked: Field, facts: Facts) -> Found | None:
     best = _best(asked, facts)
     for row in facts.view.rows:
         for segment in row.segments:
-            if facts.is_in_table(row.index, segment.x0) or not (_DAYS.search(segment.text) and _PAYING.search(segment.text)):
+            if facts.is_in_table(row.index, segment.x0) or not (
+                _DAYS.search(segment.text) and _PAYING.search(segment.text)
+            ):
                 continue
             if 8 <= len(segment.text) <= 200:
                 return Found(segment.text.strip(), row, None, 0.8)
@@ -218,6 +249,7 @@ def _iban(asked: Field, facts: Facts) -> Found | None:
 
 
 _SPECIAL: dict[str, Callable[[Field, Facts], Found | None]] = {
+    "invoice_number": _document_number,
     "issue_date": _issue_date,
     "due_date": _due_date,
     "time": _time,

@@ -87,7 +87,10 @@ def _merge(first: Node, second: Node) -> Node:
         if key in first and key in second:
             merged[key] = {**first[key], **second[key]}
     if "required" in first and "required" in second:
-        merged["required"] = [*first["required"], *(name for name in second["required"] if name not in first["required"])]
+        merged["required"] = [
+            *first["required"],
+            *(name for name in second["required"] if name not in first["required"]),
+        ]
     if "description" in first and "description" not in second:
         merged["description"] = first["description"]
     return merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ _SUBTOTALS = ("zwischensumme", "subtotal", "soustotal", "subtotaal")
 _CONTINUED_GAP = 0.7
 _MAX_SILENT_ROWS = 14
 _APART_GAP = 1.7
+# A note such as `Gross price: 9.90` below a record is no part of its description.
+_LABELLED_NUMBER = re.compile(r"^\s*[^\W\d][^:]{2,48}\s?:\s*-?\d[\d.,]*\s*(?:%|[€$£]|[A-Z]{3})?\s*$")
 # Columns of white space between words that may part two cells on pages whose words stand two columns apart.
 _WIDE_SPACE = 2
 # Letters a number cell may hold beside its number: a unit beside a quantity, a currency beside an amount.
@@ -171,7 +174,11 @@ class _Body:
             names = {meaning.concept for meaning in hit.meanings}
             if self.is_tax_summary:
                 names -= {"tax_total"}
-            if not names & _TOTALS or not (hit.is_first or hit.start <= 1) or row.segments[hit.segment].x0 >= self.heading.right - 1:
+            if (
+                not names & _TOTALS
+                or not (hit.is_first or hit.start <= 1)
+                or row.segments[hit.segment].x0 >= self.heading.right - 1
+            ):
                 continue
             if hit.segment == 0 or not self._under_text(row.segments[hit.segment]):
                 has_item = "quantity" in anchors and "unit_price" in anchors and hit.segment > 0
@@ -182,7 +189,11 @@ class _Body:
 
     def _stands_apart(self, row: Row, cells: dict[str, str], anchors: Sequence[str]) -> bool:
         """Whether a line with nothing but an amount stands apart from the records, as a sum of unknown name does."""
-        if list(anchors) != ["amount"] or not self.table.records or not self.heading.concepts & {"unit_price", "quantity"}:
+        if (
+            list(anchors) != ["amount"]
+            or not self.table.records
+            or not self.heading.concepts & {"unit_price", "quantity"}
+        ):
             return False
         if "position" in cells or "item_number" in cells or row.gap < _CONTINUED_GAP:
             return False
@@ -214,7 +225,8 @@ class _Body:
         if self.silent > _MAX_SILENT_ROWS:
             return False
         if self.current is not None and row.gap <= _CONTINUED_GAP and row.index == self.current.last_row + 1:
-            if any(key in _NUMERIC and any(c.isdigit() for c in text) for key, text in cells.items()):
+            has_numbers = any(key in _NUMERIC and any(c.isdigit() for c in text) for key, text in cells.items())
+            if has_numbers or _LABELLED_NUMBER.match(row.text):
                 self.pending.append((row, cells))
             else:
                 self._fill(row, {key: text for key, text in cells.items() if key not in _NUMERIC})
@@ -255,7 +267,9 @@ class _Body:
 
     def _late_position(self, cells: dict[str, str], row: Row) -> None:
         """A position number printed at half height of a tall record goes to the record it stands in."""
-        if set(cells) == {"position"} or (cells.get("position") and self.current and "position" not in self.current.cells):
+        if set(cells) == {"position"} or (
+            cells.get("position") and self.current and "position" not in self.current.cells
+        ):
             if self.current is not None and "position" not in self.current.cells:
                 self.current.add("position", Cell(cells["position"], row))
 

@@ -101,7 +101,9 @@ def _pieces(row: Row, view: View, labels: dict[str, tuple[Meaning, ...]], longes
             continue
         spans = list(longest_matches(segment, labels, longest))
         covered = sum(end - start for start, end, _ in spans)
-        is_label = any(h.segment == index and h.start == 0 and h.end == len(segment.tokens) for h in view.hits[row.index])
+        is_label = any(
+            h.segment == index and h.start == 0 and h.end == len(segment.tokens) for h in view.hits[row.index]
+        )
         if len(spans) >= 2 and not is_label and covered >= len(segment.tokens) - 1:
             bounds = [start for start, _, _ in spans[1:]] + [len(segment.tokens)]
             starts = [0, *bounds[:-1]]
@@ -121,7 +123,10 @@ def _before_amounts(row: Row, view: View, pieces: list[_Piece]) -> tuple[list[_P
     """The pieces left of an amount with its label, as totals may stand beside a heading; and where those begin."""
     for number, piece in enumerate(pieces):
         if sum(character.isdigit() for character in piece.segment.text) > 2:
-            labelled = any(h.start == 0 and row.segments[h.segment].x0 == pieces[number - 1].segment.x0 for h in view.hits[row.index])
+            labelled = any(
+                h.start == 0 and row.segments[h.segment].x0 == pieces[number - 1].segment.x0
+                for h in view.hits[row.index]
+            )
             if number >= 4 and labelled:
                 return pieces[: number - 1], (pieces[number - 2].segment.x1 + pieces[number - 1].segment.x0) / 2
             return pieces, float("inf")
@@ -200,7 +205,12 @@ def _columns(band: Sequence[_Piece], labels: dict[str, tuple[Meaning, ...]], cha
 
 def _meanings(heading: str, lines: Sequence[str], labels: dict[str, tuple[Meaning, ...]]) -> tuple[Meaning, ...]:
     """Meanings of a heading: of all its words, of its words without a unit in brackets, of one of its lines."""
-    tries = [heading, heading.split("(")[0], "-".join(lines[:2]), *(" ".join(lines[:n]) for n in range(len(lines) - 1, 0, -1))]
+    tries = [
+        heading,
+        heading.split("(")[0],
+        "-".join(lines[:2]),
+        *(" ".join(lines[:n]) for n in range(len(lines) - 1, 0, -1)),
+    ]
     tries.extend(lines[1:])
     for text in tries:
         meanings = labels.get(squash(text))
@@ -219,7 +229,9 @@ def _claim(columns: Sequence[Column]) -> tuple[Column, ...]:
     """Each column given one concept, each concept one column: firm meanings before weak ones."""
     meant = {meaning.concept for column in columns for meaning in column.meanings if not meaning.is_weak}
     sole = {column.meanings[0].concept for column in columns if len({m.concept for m in column.meanings}) == 1}
-    is_tax = len(columns) <= 6 and "tax_basis" in meant and not sole & {"quantity", "unit_price", "item_number", "position"}
+    is_tax = (
+        len(columns) <= 6 and "tax_basis" in meant and not sole & {"quantity", "unit_price", "item_number", "position"}
+    )
     chosen = _claim_taxes(columns) if is_tax else {}
     for weak in (False, True):
         for concept in _CLAIM_ORDER:

@@ -24,11 +24,22 @@ def read_tax_lines(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
     for row in view.rows:
         if row.index in facts.item_rows:
             continue
-        hit = next((h for h in view.hits[row.index] if any(m.concept in ("tax_total", "tax_rate") for m in h.meanings)), None)
+        hit = next(
+            (h for h in view.hits[row.index] if any(m.concept in ("tax_total", "tax_rate") for m in h.meanings)), None
+        )
         if hit is None:
             continue
         segments = row.segments[hit.segment :]
-        stop = next((h.segment for h in view.hits[row.index] if h.segment > hit.segment and h.start == 0 and not any(m.concept in ("tax_total", "tax_rate", "net_total") for m in h.meanings)), None)
+        stop = next(
+            (
+                h.segment
+                for h in view.hits[row.index]
+                if h.segment > hit.segment
+                and h.start == 0
+                and not any(m.concept in ("tax_total", "tax_rate", "net_total") for m in h.meanings)
+            ),
+            None,
+        )
         text = "  ".join(s.text for s in (segments if stop is None else row.segments[hit.segment : stop]))
         numbers = find_numbers(text, view.decimal)
         rate = next((n for n in numbers if n.is_percent and 0 <= n.value <= _MAX_RATE), None)
@@ -61,7 +72,9 @@ def _amount_and_basis(rate: Number, amounts: list[Number]) -> tuple[Number, Numb
     """The tax and what it is computed on, told apart by the rate."""
     for amount in reversed(amounts):
         for basis in amounts:
-            if basis is not amount and abs(basis.value * rate.value / 100 - amount.value) <= _CENT + 0.001 * abs(basis.value):
+            if basis is not amount and abs(basis.value * rate.value / 100 - amount.value) <= _CENT + 0.001 * abs(
+                basis.value
+            ):
                 return amount, basis
     return amounts[-1], None
 
@@ -71,7 +84,9 @@ def _with_basis(record: dict[str, Found], fields: Mapping[str, Field], facts: Fa
     name = next((n for n, field in fields.items() if field.concept == "tax_basis"), None)
     net = facts.totals.get("net_total")
     rate = next((record[n] for n, field in fields.items() if field.concept == "tax_rate" and n in record), None)
-    amount = next((record[n] for n, field in fields.items() if field.concept in ("tax_amount", "amount") and n in record), None)
+    amount = next(
+        (record[n] for n, field in fields.items() if field.concept in ("tax_amount", "amount") and n in record), None
+    )
     if name and name not in record and count == 1 and net and rate and amount:
         if abs(float(net.data) * float(rate.data) / 100 - float(amount.data)) <= _CENT:
             return {**record, name: Found(net.data, net.row, net.label, 0.7)}

@@ -39,7 +39,7 @@ def pick_amount(text: str, view: View) -> Number | None:
     """The amount of a row: the last that is printed as money, else the last number that is no percentage."""
     numbers = [number for number in find_numbers(text, view.decimal) if not number.is_percent]
     money = [number for number in numbers if number.is_money]
-    return (money or numbers or [None])[-1]
+    return money[-1] if money else numbers[-1] if numbers else None
 
 
 def clean_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The pages of a request as one list of rows, with what holds for the whole document: number style, date order, currency."""
+"""The pages of a request as one list of rows, with the habits of the document: decimal mark, date order, currency."""
 
 from __future__ import annotations
 

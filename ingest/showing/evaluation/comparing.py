@@ -65,7 +65,7 @@ def compare(
     """Compare data with truth. `left_out` are JSON Pointers into the truth that do not count."""
     options = options or EvaluationOptions()
     comparer = _Comparer(options, frozenset("/" + pointer.removeprefix("/") for pointer in left_out))
-    comparer.compare(apply_map(predicted, options), expected, (), "")
+    comparer.compare(apply_map(predicted, expected, options), expected, (), "")
     return comparer.result
 
 
@@ -272,11 +272,15 @@ def _step(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def apply_map(predicted: Json, options: EvaluationOptions) -> Json:
-    """The prediction with the fields of `options.map` moved to the truth's paths."""
+def apply_map(predicted: Json, expected: Json, options: EvaluationOptions) -> Json:
+    """The prediction with the fields of `options.map` moved to the truth's paths.
+
+    One map may serve truths of several shapes: an entry for a field that this truth does not have moves nothing.
+    """
     if not options.map or not isinstance(predicted, dict):
         return predicted
-    moves = sorted((split_path(truth), split_path(source)) for truth, source in options.map.items())
+    entries = sorted((split_path(truth), split_path(source)) for truth, source in options.map.items())
+    moves = [(truth, source) for truth, source in entries if any(True for _ in _select(expected, truth, ()))]
     found = [(truth, list(_select(predicted, source, ()))) for truth, source in moves]
     shaped = _copy(predicted)
     for _, source in moves:

@@ -41,7 +41,10 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Concepts by name; what each squashed label, property name, and label as OCR may read it (`text.look`) may mean."""
+    """Concepts by name, and what words may mean: squashed labels, property names, labels as OCR reads them.
+
+    The keys of `by_look` are labels as `text.look` gives them; `longest` is the length of the longest label.
+    """
 
     concepts: Mapping[str, Concept]
     by_label: Mapping[str, tuple[Meaning, ...]]
