@@ -53,6 +53,7 @@ AsgiApp: TypeAlias = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 # Without this, Python prints stamina's warnings about each retry on stderr when the program logs nothing.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ class Client:
                 if isinstance(error, AuthRejected | QuotaExhausted):
                     self._verdict = error
                 tell(error.code, error.message, is_sent=not isinstance(error.__cause__, _NEVER_SENT))
+                _LOG.info("call failed", extra={"key": key, "try_number": number, "outcome": error.code})
                 raise error
             except asyncio.CancelledError:
                 tell("cancelled")

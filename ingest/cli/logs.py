@@ -63,6 +63,8 @@ def configure(level: str, form: str) -> None:
     handler.setFormatter(_Formatter(form == "json", level == "debug"))
     root.addHandler(handler)
     logging.getLogger("ingest").setLevel(level.upper())
+    # Our client tells of failed tries itself, at info; stamina's own warnings add their settings to each.
+    logging.getLogger("stamina").setLevel(logging.WARNING if level == "debug" else logging.ERROR)
 
 
 def mask(secrets: Iterable[str]) -> None:
