@@ -77,9 +77,15 @@ def _lists() -> _Lists:
     }
     return _Lists(
         roles,
-        *(words[name] for name in ("street", "countries", "legal", "business", "contact")),
-        frozenset(map(squash, table["titles"])),
-        *(words[name] for name in ("name", "address", "greeting")),
+        street=words["street"],
+        countries=words["countries"],
+        legal=words["legal"],
+        business=words["business"],
+        contact=words["contact"],
+        titles=frozenset(map(squash, table["titles"])),
+        name_labels=words["name"],
+        address_labels=words["address"],
+        greetings=words["greeting"],
     )
 
 
@@ -101,11 +107,6 @@ def is_address_label(text: str) -> bool:
 def role_of_label(text: str) -> str | None:
     """The role a heading such as `Bill To:` gives to the lines below it."""
     return _lists().roles.get(squash(text)) if len(text) <= 48 else None
-
-
-def role_labels() -> dict[str, str]:
-    """Squashed heading -> role."""
-    return _lists().roles
 
 
 def find_place(text: str) -> PlaceParts | None:

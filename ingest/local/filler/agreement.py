@@ -31,36 +31,67 @@ _DATE_REACH = 90
 # A document speaks as an agreement where it calls itself one this often.
 _MIN_MENTIONS = 4
 _MENTION = re.compile(
-    r"\b(?:this|the) (?:agreement|contract|lease)\b|\bthe part(?:y|ies)\b|\bdieser? (?:vertrags?|vereinbarung)\b|\b(?:vertrags)?parteien\b|\bauftrag(?:nehmer|geber)\b|"
-    r"\b(?:le présent|du présent|présent) contrat\b|\bles parties\b|\b(?:el|del|este|presente) contrato\b|\blas partes\b",
+    r"\b(?:this|the) (?:agreement|contract|lease)\b|\bthe part(?:y|ies)\b|\bdieser? (?:vertrags?"
+    r"|vereinbarung)\b|\b(?:vertrags)?parteien\b|\bauftrag(?:nehmer|geber)\b|"
+    r"\b(?:le présent|du présent|présent) contrat\b|\bles parties\b|\b(?:el|del|este|presente) contrato\b"
+    r"|\blas partes\b",
     re.IGNORECASE,
 )
 _LAW_OF = re.compile(
-    r"\blaws?\s+(?:and regulations\s+)?(?:of|in force in)\s+(?:the\s+)?(?:(?:State|Commonwealth|Province|Republic|Federal Republic|Kingdom)(?:\s+and\s+\w+)?\s+of\s+)?(?:the\s+)?"
+    r"\blaws?\s+(?:and regulations\s+)?(?:of|in force in)\s+(?:the\s+)?(?:(?:State|Commonwealth|Province"
+    r"|Republic|Federal Republic|Kingdom)(?:\s+and\s+\w+)?\s+of\s+)?(?:the\s+)?"
     r"(?P<place>[A-Z][\w’'-]+(?:\s+(?:and|of|the|&)\s+[A-Z][\w’'-]+|\s+[A-Z][\w’'-]+){0,4})"
 )
-_STATE_LAW = re.compile(r"\b(?:with|by|under|to)\s+(?:the\s+)?(?P<place>[A-Z][a-z]+(?:\s[A-Z][a-z]+)?)\s+(?:state\s+)?law\b")
+_STATE_LAW = re.compile(
+    r"\b(?:with|by|under|to)\s+(?:the\s+)?(?P<place>[A-Z][a-z]+(?:\s[A-Z][a-z]+)?)\s+(?:state\s+)?law\b"
+)
 _LAW_OTHER = re.compile(
-    r"\b(?:Rechts?|Gesetze[n]?)\s+der\s+(?P<de>(?:Bundesrepublik\s+|Republik\s+)?(?:[A-ZÄÖÜ]\w+)(?:\s[A-ZÄÖÜ]\w+)?)|\b(?:leyes|legislación|ley)\s+(?:vigente\s+)?(?:de|en)\s+(?:la\s+|los\s+|el\s+)?(?P<es>[A-ZÁÉÍÓÚ]\w+(?:\s(?:de\s)?[A-ZÁÉÍÓÚ]\w+)*)|"
-    r"\b(?:lois?|droit)\s+(?:en vigueur\s+)?(?:de\s+la\s+|de\s+l['’]|du\s+|en\s+)(?P<fr>[A-ZÉÈ]\w+)|\bwetten van\s+(?P<nl>[A-Z]\w+)"
+    r"\b(?:Rechts?|Gesetze[n]?)\s+der\s+(?P<de>(?:Bundesrepublik\s+"
+    r"|Republik\s+)?(?:[A-ZÄÖÜ]\w+)(?:\s[A-ZÄÖÜ]\w+)?)|\b(?:leyes|legislación|ley)\s+(?:vigente\s+)?(?:de"
+    r"|en)\s+(?:la\s+|los\s+|el\s+)?(?P<es>[A-ZÁÉÍÓÚ]\w+(?:\s(?:de\s)?[A-ZÁÉÍÓÚ]\w+)*)|"
+    r"\b(?:lois?|droit)\s+(?:en vigueur\s+)?(?:de\s+la\s+|de\s+l['’]|du\s+|en\s+)(?P<fr>[A-ZÉÈ]\w+)"
+    r"|\bwetten van\s+(?P<nl>[A-Z]\w+)"
 )
 _GOVERNED = re.compile(
-    r"govern|constru|interpret|in accordance with|subject to|\bgilt\b|\bgelten\b|unterlieg|recht\b|\brégi\b|soumis|applicable|\brige\b|\bregir|somet|interpretar|regolat|beheerst", re.IGNORECASE
-)
-_COURT = re.compile(
-    r"(?P<court>(?:\b[Tt]he\s+)?(?:(?:[Ss]tate|[Ff]ederal|[Cc]ompetent|[Uu]nited [Ss]tates|[Dd]istrict|[Ss]uperior|[Cc]ivil|[Pp]rovincial)\b[\w\s,/]{0,40})?\b[Cc]ourts?\s+(?:sitting\s+|located\s+|situated\s+)?(?:in|of|for|within)\s+(?:the\s+)?[A-Z][^.;()]{2,90}?)"
-    r"(?=\s+(?:shall|will|have|has|for|and each|and the part|in any|over|with respect|or any|to resolve|which)\b|,\s+(?:and|which|have|shall)\b|[.;()]|$)"
-)
-_GERICHTSSTAND = re.compile(r"Gerichtsstand\b[^.;]{0,120}?\b(?:ist|wird|:)\s+(?:der\s+Sitz\s+|das\s+)?(?P<place>[A-ZÄÖÜ][^.;,]{2,60})")
-_TRIBUNAL = re.compile(r"(?P<court>\b(?:(?:[Tt]ribunal|[Tt]ribunaux|[Jj]uzgados(?: y [Tt]ribunales)?|[Tt]ribunales)\b)[^.;,]{3,80})")
-_ARBITRATION = re.compile(r"(?P<court>\b(?:binding )?(?:arbitration|Schiedsgericht\w*|arbitraje|arbitrage)\b[^.;]{0,120})", re.IGNORECASE)
-_RECITALS = re.compile(r"\bwhereas\b|\brecitals\b|\bwitnesseth\b|\bbackground\n|\bexponen\b|\bmanifiestan\b|\bpréambule\b|\bpräambel\b|\bvorbemerkung", re.IGNORECASE)
-_NO_DUTY = re.compile(
-    r"^(?:whereas|in witness|now,? therefore)\b|\b(?:shall|will|must) (?:mean|include|be deemed|be construed|have the right|be entitled|survive|be governed|not be (?:deemed|construed|liable))\b|"
-    r"\b(?:acknowledges?|understands?|recogni[sz]es?|warrants?|represents?)\b(?!.{0,40}\bagrees? to\b)|\b(?:haftet|haften|berechtigt|kann|können|bleibt|gilt|gelten|peut|peuvent|puede|pueden|podrá|podrán)\b|\bnot obliged\b|\bis liable\b",
+    r"govern|constru|interpret|in accordance with|subject to|\bgilt\b|\bgelten\b|unterlieg|recht\b|\brégi\b"
+    r"|soumis|applicable|\brige\b|\bregir|somet|interpretar|regolat|beheerst",
     re.IGNORECASE,
 )
-_GOVERNED_BY = re.compile(r"(?:\b(?:of|by|to|from|with|for|upon|between|and|against|des|von|durch|an|de|du|del|par|por|al?|au|con|avec)\s+(?:the\s+|la\s+|el\s+|der\s+|dem\s+|l['’])?|[-])$", re.IGNORECASE)
+_COURT = re.compile(
+    r"(?P<court>(?:\b[Tt]he\s+)?(?:(?:[Ss]tate|[Ff]ederal|[Cc]ompetent|[Uu]nited [Ss]tates|[Dd]istrict"
+    r"|[Ss]uperior|[Cc]ivil|[Pp]rovincial)\b[\w\s,/]{0,40})?\b[Cc]ourts?\s+(?:sitting\s+|located\s+"
+    r"|situated\s+)?(?:in|of|for|within)\s+(?:the\s+)?[A-Z][^.;()]{2,90}?)"
+    r"(?=\s+(?:shall|will|have|has|for|and each|and the part|in any|over|with respect|or any|to resolve"
+    r"|which)\b|,\s+(?:and|which|have|shall)\b|[.;()]|$)"
+)
+_GERICHTSSTAND = re.compile(
+    r"Gerichtsstand\b[^.;]{0,120}?\b(?:ist|wird|:)\s+(?:der\s+Sitz\s+|das\s+)?(?P<place>[A-ZÄÖÜ][^.;,]{2,60})"
+)
+_TRIBUNAL = re.compile(
+    r"(?P<court>\b(?:(?:[Tt]ribunal|[Tt]ribunaux|[Jj]uzgados(?: y [Tt]ribunales)?"
+    r"|[Tt]ribunales)\b)[^.;,]{3,80})"
+)
+_ARBITRATION = re.compile(
+    r"(?P<court>\b(?:binding )?(?:arbitration|Schiedsgericht\w*|arbitraje|arbitrage)\b[^.;]{0,120})", re.IGNORECASE
+)
+_RECITALS = re.compile(
+    r"\bwhereas\b|\brecitals\b|\bwitnesseth\b|\bbackground\n|\bexponen\b|\bmanifiestan\b|\bpréambule\b"
+    r"|\bpräambel\b|\bvorbemerkung",
+    re.IGNORECASE,
+)
+_NO_DUTY = re.compile(
+    r"^(?:whereas|in witness|now,? therefore)\b|\b(?:shall|will|must) (?:mean|include|be deemed|be construed"
+    r"|have the right|be entitled|survive|be governed|not be (?:deemed|construed|liable))\b|"
+    r"\b(?:acknowledges?|understands?|recogni[sz]es?|warrants?|represents?)\b(?!.{0,40}\bagrees? to\b)"
+    r"|\b(?:haftet|haften|berechtigt|kann|können|bleibt|gilt|gelten|peut|peuvent|puede|pueden|podrá|podrán)\b"
+    r"|\bnot obliged\b|\bis liable\b",
+    re.IGNORECASE,
+)
+_GOVERNED_BY = re.compile(
+    r"(?:\b(?:of|by|to|from|with|for|upon|between|and|against|des|von|durch|an|de|du|del|par|por|al?|au|con"
+    r"|avec)\s+(?:the\s+|la\s+|el\s+|der\s+|dem\s+|l['’])?|[-])$",
+    re.IGNORECASE,
+)
 # How far a party stands before the verb that obliges it, in characters.
 _SUBJECT_REACH = 60
 
@@ -111,7 +142,9 @@ class Agreement:
                 if last and not find_dates(before[last[-1].end() :]):
                     return Found(self._iso(date), opening.row_at(date.start), last[-1][0], 0.85)
         for statement in self.statements:
-            begun = self._date_after(statement, "begins", bool(pattern("subject", "agreement").search(statement.text[:120])))
+            begun = self._date_after(
+                statement, "begins", bool(pattern("subject", "agreement").search(statement.text[:120]))
+            )
             if begun:
                 return begun
         return self._made_date() or self._defined_date()
@@ -174,15 +207,27 @@ class Agreement:
         for statement in candidates[:20]:
             for match in duration_pattern().finditer(statement.text):
                 near = statement.text[max(0, match.start() - 60) : match.end() + 40]
-                if not re.search(r"\bnotice\b|\bfrist\b|préavis|preaviso|\bwithin\b|\binnerhalb\b|verlänger|renew", near, re.IGNORECASE):
+                if not re.search(
+                    r"\bnotice\b|\bfrist\b|préavis|preaviso|\bwithin\b|\binnerhalb\b|verlänger|renew",
+                    near,
+                    re.IGNORECASE,
+                ):
                     return Found(shorten(match[0], 160), statement.row, statement.heading, 0.7)
-            if find_dates(statement.text) and pattern("date", "ends").search(statement.text) and not avoided.search(statement.text):
+            if (
+                find_dates(statement.text)
+                and pattern("date", "ends").search(statement.text)
+                and not avoided.search(statement.text)
+            ):
                 return Found(shorten(statement.text, 240), statement.row, statement.heading, 0.6)
         return self._indefinite(candidates)
 
     def _indefinite(self, candidates: list[Statement]) -> Found | None:
         for statement in candidates[:20]:
-            if re.search(r"until terminated|indefinite|unbestimmte|indéterminée|indefinid|until such time", statement.text, re.IGNORECASE):
+            if re.search(
+                r"until terminated|indefinite|unbestimmte|indéterminée|indefinid|until such time",
+                statement.text,
+                re.IGNORECASE,
+            ):
                 return Found(shorten(statement.text, 240), statement.row, statement.heading, 0.55)
         return None
 
@@ -207,9 +252,15 @@ class Agreement:
             heading = statement.heading or ""
             for match in duration_pattern().finditer(statement.text):
                 before = statement.text[max(0, match.start() - 160) : match.start()]
-                lasts = pattern("topics", "confidentiality", "with").search(statement.text[max(0, match.start() - 80) : match.end() + 60])
+                lasts = pattern("topics", "confidentiality", "with").search(
+                    statement.text[max(0, match.start() - 80) : match.end() + 60]
+                )
                 is_short = re.search(r"\bdays?|tag|jours?|días?", match[0], re.IGNORECASE)
-                if lasts and not is_short and (about.search(before) or about.search(heading) or about.search(statement.text[:100])):
+                if (
+                    lasts
+                    and not is_short
+                    and (about.search(before) or about.search(heading) or about.search(statement.text[:100]))
+                ):
                     return Found(shorten(match[0], 160), statement.row, statement.heading, 0.65)
         return None
 
@@ -298,7 +349,11 @@ class Agreement:
             return None
         subject = statement.text[: modal.start()].rstrip()
         party = self._subject(subject or statement.text[modal.end() : modal.end() + 60], roles)
-        if party or last is None or not re.search(r"(?:^|,\s)(?:it|he|she|er|sie|il|elle|ésta?)$", subject, re.IGNORECASE):
+        if (
+            party
+            or last is None
+            or not re.search(r"(?:^|,\s)(?:it|he|she|er|sie|il|elle|ésta?)$", subject, re.IGNORECASE)
+        ):
             return party
         return last[1] if (statement.number or "").split(".")[0] == (last[0] or "").split(".")[0] else None
 
@@ -324,21 +379,18 @@ class Agreement:
         """What sentences call the parties: roles and names, and defined terms for either of them."""
         names = [party.role or party.name for party in self.parties]
         names.extend(party.name for party in self.parties if party.role)
-        names.extend(["Receiving Party", "Disclosing Party", "Recipient", "Discloser", "Employee", "Employer", "Company", "Supplier", "Customer", "Contractor",
-                      "Client", "Consultant", "Landlord", "Tenant", "Licensor", "Licensee", "Buyer", "Seller", "Auftragnehmer", "Auftraggeber", "Mieter", "Vermieter",
-                      "Käufer", "Verkäufer", "Prestataire", "Vendeur", "Acheteur", "Bailleur", "Locataire", "Arrendador", "Arrendatario", "Vendedor", "Comprador", "Cliente", "Prestador"])  # fmt: skip
+        names.extend(words()["modal"]["roles"])
         unique = list(dict.fromkeys(name for name in names if len(name) >= 3))
         return [(re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w'’-])"), name) for name in unique]
 
     def _subject(self, text: str, roles: list[tuple[re.Pattern[str], str]]) -> str | None:
         """The party that stands last before a verb and is its subject, `both` for all of them."""
-        found: list[tuple[int, str]] = []
-        for match in pattern("modal", "both").finditer(text):
-            found.append((match.end(), "both"))
+        found = [(match.end(), "both") for match in pattern("modal", "both").finditer(text)]
         for matcher, name in roles:
-            for match in matcher.finditer(text):
-                if not _GOVERNED_BY.search(text[max(0, match.start() - 16) : match.start()]):
-                    found.append((match.end(), name))
+            free = (
+                m for m in matcher.finditer(text) if not _GOVERNED_BY.search(text[max(0, m.start() - 16) : m.start()])
+            )
+            found.extend((match.end(), name) for match in free)
         near = [place for place in found if len(text) - place[0] <= _SUBJECT_REACH]
         return max(near)[1] if near else None
 
@@ -372,5 +424,6 @@ def _law_place(text: str) -> str | None:
         if matcher.search(text):
             return country
     match = _STATE_LAW.search(text)
-    return match["place"] if match and match["place"] not in ("Applicable", "Federal", "State", "Common", "The") else None
-
+    return (
+        match["place"] if match and match["place"] not in ("Applicable", "Federal", "State", "Common", "The") else None
+    )

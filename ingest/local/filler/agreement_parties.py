@@ -18,26 +18,40 @@ _PARTIES_CHARS = 4000
 _MAX_PARTIES = 12
 _MAX_NAME_CHARS = 110
 _OPEN, _CLOSE = "([", ")]"
-_QUOTED = re.compile(r"[\"“„”«‟‘']\s?(?:the |der |die |das |le |la |les |l['’]|el |los |las |il |de )?([^\"“”„«»‟’]{2,60}?)\s?[\"”“»’']", re.IGNORECASE)
+_QUOTED = re.compile(
+    r"[\"“„”«‟‘']\s?(?:the |der |die |das |le |la |les |l['’]|el |los |las |il "
+    r"|de )?([^\"“”„«»‟’]{2,60}?)\s?[\"”“»’']",
+    re.IGNORECASE,
+)
 _ARTICLE = re.compile(r"^(?:the|der|die|das|dem|den|le|la|les|l['’]|el|los|las|il|lo|de|het)\s+", re.IGNORECASE)
 _LEADING = re.compile(
     r"^[\s,;:–—-]*(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)]\s+)?(?:(?:and|und|et|y|e|sowie)\s+)?"
-    r"(?:(?:between|among|de una parte,?|(?:y )?de otra(?: parte)?,?|on the one (?:hand|part),?|i\)|ii\)|der|die|das|dem|den|la société|le|la|el|the company|firma)\s+)?"
+    r"(?:(?:between|among|de una parte,?|(?:y )?de otra(?: parte)?,?|on the one (?:hand|part),?|i\)|ii\)|der"
+    r"|die|das|dem|den|la société|le|la|el|the company|firma)\s+)?"
     r"(?:(?:d\.|dña\.|don|doña|firma|herrn?|frau|mr\.?|mrs\.?|ms\.?|messrs\.?|m\.|mme|monsieur|madame)\s+)?(?=\S)",
     re.IGNORECASE,
 )
 _LEGAL_TAIL = (
-    r"(?:Inc|LLC|L\.L\.C|Ltd|Limited|L\.P|LP|LLP|Corp|Corporation|Co|PLC|plc|N\.A|S\.A|S\.L|S\.A\.S|SAS|SARL|S\.à ?r\.l|GmbH(?: & Co\. KG)?|AG|SE|KG|OHG|eG|e\.V|B\.V|N\.V|S\.p\.A|S\.r\.l|P\.C|Pty Ltd|Jr|Sr|II|III)"
+    r"(?:Inc|LLC|L\.L\.C|Ltd|Limited|L\.P|LP|LLP|Corp|Corporation|Co|PLC|plc|N\.A|S\.A|S\.L|S\.A\.S|SAS|SARL"
+    r"|S\.à ?r\.l|GmbH(?: & Co\. KG)?|AG|SE|KG|OHG|eG|e\.V|B\.V|N\.V|S\.p\.A|S\.r\.l|P\.C|Pty Ltd|Jr|Sr|II"
+    r"|III)"
 )
 _BLANK = re.compile(r"^[\s_.\[\]()•●…–-]*$")
 _AND = r"(?:and|und|et|y|e|sowie)"
 _BOUNDARY = re.compile(
-    rf"(?P<closed>[)\]”\"»]\s*[,;.]\s*(?:[–—-]\s*)?(?:{_AND}\s+)?(?=\S))|[,;]\s*{_AND}\s+(?:\(\d\)\s*)?(?:between\s+|par et entre\s+)?(?=\S)"
+    rf"(?P<closed>[)\]”\"»]\s*[,;.]\s*(?:[–—-]\s*)?(?:{_AND}\s+)?(?=\S))"
+    rf"|[,;]\s*{_AND}\s+(?:\(\d\)\s*)?(?:between\s+|par et entre\s+)?(?=\S)"
     rf"|\s+(?P<bare>{_AND})\s+(?=\S)|[;.]\s*(?=\(\d\))|[;.,]?\s*(?=\b(?:y )?de otra(?: parte)?\b)",
     re.IGNORECASE,
 )
-_NEXT_PARTY = re.compile(r"\W*(?:\(?\d\)|(?:y )?de otra\b|and\b|und\b|et\b|d['’]autre part\W+et\b|[–—-]\s*(?:im|nach))", re.IGNORECASE)
-_ON_OTHER = re.compile(r"^\s*(?:,|;)?\s*(?:on the (?:one|other)(?: hand| part)?|of the (?:first|second|one|other) part|de una parte|de otra(?: parte)?|d'une part|d'autre part|einerseits|andererseits)\b,?", re.IGNORECASE)
+_NEXT_PARTY = re.compile(
+    r"\W*(?:\(?\d\)|(?:y )?de otra\b|and\b|und\b|et\b|d['’]autre part\W+et\b|[–—-]\s*(?:im|nach))", re.IGNORECASE
+)
+_ON_OTHER = re.compile(
+    r"^\s*(?:,|;)?\s*(?:on the (?:one|other)(?: hand| part)?|of the (?:first|second|one|other) part"
+    r"|de una parte|de otra(?: parte)?|d'une part|d'autre part|einerseits|andererseits)\b,?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +136,7 @@ def _until() -> re.Pattern[str]:
 
 
 def _end_of_parties(text: str) -> int:
-    """Where the naming of the parties ends: at what follows it, or at a full stop outside brackets that ends a sentence."""
+    """Where the naming of the parties ends: at what follows it, or at a full stop outside brackets."""
     depth = 0
     end = len(text)
     for match in _until().finditer(text):
@@ -188,8 +202,29 @@ def _begins_party(rest: str) -> bool:
     if _BLANK.match(rest[:6]) and rest[:6].strip():
         return True
     lowered = rest[:40].lower()
-    if lowered.startswith(("der ", "die ", "dem ", "den ", "la ", "le ", "el ", "the ", "l'", "l’", "d.", "dña", "don ", "firma ", "m. ", "mme ")):
-        return bool(re.match(r"(?:\S+\s+){1,3}?[A-ZÀ-Þ0-9]", rest)) and not re.match(r"the\s+part(?:y|ies)|die parteien", rest, re.IGNORECASE)
+    if lowered.startswith(
+        (
+            "der ",
+            "die ",
+            "dem ",
+            "den ",
+            "la ",
+            "le ",
+            "el ",
+            "the ",
+            "l'",
+            "l’",
+            "d.",
+            "dña",
+            "don ",
+            "firma ",
+            "m. ",
+            "mme ",
+        )
+    ):
+        return bool(re.match(r"(?:\S+\s+){1,3}?[A-ZÀ-Þ0-9]", rest)) and not re.match(
+            r"the\s+part(?:y|ies)|die parteien", rest, re.IGNORECASE
+        )
     word = rest.split(maxsplit=1)[0] if rest.split() else ""
     return first.isupper() or first.isdigit() or "." in word[:-1] or any(c.isupper() for c in word)
 
@@ -208,7 +243,11 @@ def _party(opening: Opening, offset: int, piece: str) -> ContractParty | None:
 @lru_cache(maxsize=1)
 def _after_name() -> re.Pattern[str]:
     following = "|".join(words()["opening"]["after_name"])
-    return re.compile(rf"\s*[,–—-]?\s*[(\[]|\s*[,–—]\s+(?:{following})|\s+(?:incorporated|registered|whose|residing|who)\b|\s*\n|,\s+(?=\d)|\s*[,;]?\s*[\"“„]|\s+[–—-]\s+|;", re.IGNORECASE)
+    return re.compile(
+        rf"\s*[,–—-]?\s*[(\[]|\s*[,–—]\s+(?:{following})|\s+(?:incorporated|registered|whose|residing|who)\b|\s*\n"
+        rf"|,\s+(?=\d)|\s*[,;]?\s*[\"“„]|\s+[–—-]\s+|;",
+        re.IGNORECASE,
+    )
 
 
 def _split_name(piece: str) -> tuple[str, str]:
@@ -229,8 +268,12 @@ def _split_name(piece: str) -> tuple[str, str]:
 
 def strip_name(text: str) -> str:
     """A party's name without what surrounds it; the full stop of an abbreviation stays."""
-    text = " ".join(text.split()).strip(" ,;:\"“”„«»–—-*_")
-    return text[:-1] if text.endswith(".") and not re.search(rf"(?:\b{_LEGAL_TAIL}|\b[A-Z])\.$", text, re.IGNORECASE) else text
+    text = " ".join(text.split()).strip(' ,;:"“”„«»–—-*_')
+    return (
+        text[:-1]
+        if text.endswith(".") and not re.search(rf"(?:\b{_LEGAL_TAIL}|\b[A-Z])\.$", text, re.IGNORECASE)
+        else text
+    )
 
 
 def _is_party_name(name: str) -> bool:
@@ -239,7 +282,11 @@ def _is_party_name(name: str) -> bool:
         return False
     if re.match(r"\d{1,2}[.)]\s|\(", name):
         return False
-    if re.match(r"(?:the )?(?:[Uu]ndersigned|[Pp]art(?:y|ies)|PART(?:Y|IES)|following|[Dd]ate|[Ee]ffective|and|us|it|them|you)\b", name):
+    if re.match(
+        r"(?:the )?(?:[Uu]ndersigned|[Pp]art(?:y|ies)|PART(?:Y|IES)|following|[Dd]ate|[Ee]ffective|and|us|it|them"
+        r"|you)\b",
+        name,
+    ):
         return False
     first = name.split()[0]
     return any(c.isupper() for c in first) or first[0].isdigit() or has_legal_form(name) or "." in first[:-1]
@@ -249,7 +296,8 @@ def _is_party_name(name: str) -> bool:
 def _named_after() -> re.Pattern[str]:
     introductions = "|".join(words()["opening"]["defined"])
     return re.compile(
-        rf"(?:{introductions})\s*[\"“„«']?\s*(?:the |der |die |das |le |la |l['’]|el |los |las |il )?(?P<role>[A-ZÀ-Þ][\w'’ -]{{1,40}}?)\s*[\"”“»']?\s*(?:genannt|bezeichnet|[,;.)\]\n–-]|$)",
+        rf"(?:{introductions})\s*[\"“„«']?\s*(?:the |der |die |das |le |la |l['’]|el |los |las "
+        rf"|il )?(?P<role>[A-ZÀ-Þ][\w'’ -]{{1,40}}?)\s*[\"”“»']?\s*(?:genannt|bezeichnet|[,;.)\]\n–-]|$)",
         re.IGNORECASE,
     )
 
@@ -261,9 +309,9 @@ def _role(rest: str) -> str | None:
         role = _ARTICLE.sub("", strip_quotes(match[1]))
         if role[:1].isupper() and not unwanted.search(role) and len(role.split()) <= 5:
             return role
-    match = _named_after().search(rest[:1500])
-    if match and match["role"][:1].isupper():
-        role = strip_quotes(match["role"])
+    named = _named_after().search(rest[:1500])
+    if named and named["role"][:1].isupper():
+        role = strip_quotes(named["role"])
         return None if unwanted.search(role) else role
     dashed = re.search(r"[–—-]\s*([A-ZÀ-Þ][\wÀ-ÿ]{3,30})\s*[–—-]", rest[:600])
     return dashed[1] if dashed else None
@@ -274,7 +322,10 @@ def _address_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     opening = words()["opening"]
     return (
         re.compile(rf"(?:{'|'.join(opening['address'])})\s+(?P<address>\S.{{4,220}})", re.IGNORECASE | re.DOTALL),
-        re.compile(rf"{'|'.join(opening['address_end'])}|[(\[;]|,?\s+and\s+(?=[a-z])|(?<!Inc)(?<!Ltd)(?<!Co)(?<!No)\.\s", re.IGNORECASE),
+        re.compile(
+            rf"{'|'.join(opening['address_end'])}|[(\[;]|,?\s+and\s+(?=[a-z])|(?<!Inc)(?<!Ltd)(?<!Co)(?<!No)\.\s",
+            re.IGNORECASE,
+        ),
     )
 
 
@@ -287,7 +338,9 @@ def _address(rest: str) -> str | None:
         address = match["address"]
         closing = end.search(address, 3)
         address = address[: closing.start()] if closing else address
-    elif find_place(text.lstrip(" ,")[:150].split("(")[0]) or re.match(r"^[\s,]*[^(]{4,70},\s*\d{4,5}\s+[A-ZÀ-Þ]", text):
+    elif find_place(text.lstrip(" ,")[:150].split("(")[0]) or re.match(
+        r"^[\s,]*[^(]{4,70},\s*\d{4,5}\s+[A-ZÀ-Þ]", text
+    ):
         address = text.lstrip(" ,")
         closing = end.search(address)
         address = address[: closing.start()] if closing else address
@@ -304,12 +357,16 @@ def _registration(rest: str) -> str | None:
 
 def _defined_parties(opening: Opening) -> Iterator[ContractParty]:
     """Parties of an opening without `between`: names with a legal form and a defined term right after them."""
-    form = re.compile(rf"(?P<name>(?:[A-Z][\w&.'’-]*,? ){{1,7}}{_LEGAL_TAIL}\b\.?)\s*\((?=[^)]{{0,30}}[\"“„«])", re.MULTILINE)
+    form = re.compile(
+        rf"(?P<name>(?:[A-Z][\w&.'’-]*,? ){{1,7}}{_LEGAL_TAIL}\b\.?)\s*\((?=[^)]{{0,30}}[\"“„«])", re.MULTILINE
+    )
     for match in list(form.finditer(opening.text[:2500]))[:4]:
         name = strip_name(match["name"])
         if _is_party_name(name):
             rest = opening.text[match.end() - 1 : match.end() + 400]
-            yield ContractParty(name, _role(rest[: rest.find(")") + 1] or rest), None, None, opening.row_at(match.start()))
+            yield ContractParty(
+                name, _role(rest[: rest.find(")") + 1] or rest), None, None, opening.row_at(match.start())
+            )
 
 
 def party_of(text: str, parties: Sequence[ContractParty]) -> ContractParty | None:

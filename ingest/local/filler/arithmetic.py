@@ -17,9 +17,10 @@ _TRIED = 7
 _CENT = 0.0151
 # What a choice of totals gains by agreeing with others, in units of a candidate's score (about 1 for a firm label).
 _SUM_AGREES = 1.2
+_ADJUSTED_SUM_AGREES = 0.9
 _SUM_FAILS = -1.2
 _PAID_AGREES = 1.0
-_LINES_AGREE = 0.4
+_LINES_AGREE = 0.1
 _ROUNDED = 0.5
 _TAX_TOO_LARGE = -1.0
 _NET_TOO_LARGE = -0.8
@@ -89,7 +90,7 @@ def _hints(pools: Mapping[str, Sequence[Candidate]], line_sum: float | None) -> 
     paid = tuple(
         given - abs(back) for given in map(abs, values("paid", 3)) for back in values("change") if given > abs(back)
     )
-    return _Hints((0.0, *signed, *extras, *sums), tuple(roundings), paid, line_sum)
+    return _Hints((*signed, *extras, *sums), tuple(roundings), paid, line_sum)
 
 
 def _with_unlabelled(
@@ -133,7 +134,8 @@ def _agreement(net: Candidate | None, tax: Candidate | None, gross: Candidate | 
     gain = 0.0
     if net_value is not None and tax_value is not None and gross_value is not None:
         rest = gross_value - net_value - tax_value
-        gain += _SUM_AGREES if any(abs(rest - extra) < _CENT for extra in hints.adjustments) else _SUM_FAILS
+        is_adjusted = any(abs(rest - extra) < _CENT for extra in hints.adjustments)
+        gain += _SUM_AGREES if abs(rest) < _CENT else _ADJUSTED_SUM_AGREES if is_adjusted else _SUM_FAILS
     if gross_value and tax_value is not None and abs(tax_value) > 0.6 * abs(gross_value):
         gain += _TAX_TOO_LARGE
     if gross_value is not None and net_value is not None and abs(net_value) > abs(gross_value) + 0.05:

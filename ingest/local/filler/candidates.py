@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingest.local.filler.labels import Hit
@@ -21,6 +21,12 @@ _LOSS_INSIDE = 0.2
 _LOSS_REPEATED = 0.02
 _BONUS_PER_LETTER = 0.004
 _LOSS_LONGER_LABEL = 0.25
+_LOSS_PER_ROW = 0.03
+_FIT_WEIGHT = 0.5
+_GOOD_FIT = 0.5
+_BONUS_LETTERS = 20
+# Letters after a label, in its segment, from which it is taken for part of a sentence.
+_SENTENCE_LETTERS = 12
 _MAX_VALUE_WORDS = 60
 _BELOW_ROWS = 3
 _TOTALS_ROWS = 40
@@ -46,9 +52,9 @@ _NAME_LABELS = frozenset({"name", "nom", "nombre", "naam", "nome"})
 _WORD = re.compile(r"[^\W\d_]+")
 # Words after `total` that make it a count of things rather than a sum of money.
 _COUNTED = frozenset(
-    "qty quantity item items saving savings saved point points unit units pcs pieces anzahl menge artikel stuck stk nb nombre articles "
-    "articulos unidades uds articoli pezzi aantal stuks weight gewicht poids peso hours stunden heures horas discount rabatt disc pax"
-    " pages seiten days tage".split()
+    "qty quantity item items saving savings saved point points unit units pcs pieces anzahl menge artikel "
+    "stuck stk nb nombre articles articulos unidades uds articoli pezzi aantal stuks weight gewicht poids "
+    "peso hours stunden heures horas discount rabatt disc pax pages seiten days tage".split()
 )
 # Words between a total's label and its amount that leave the meaning as it is.
 _HARMLESS = frozenset(
@@ -85,78 +91,77 @@ def candidates_for(concept: str, kind: str, view: View) -> list[Candidate]:
     return sorted(found, key=lambda candidate: -candidate.score)
 
 
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A label on the page while the values around it are looked at; `base` is the score of a value right after it."""
+
+    row: Row
+    hit: Hit
+    kind: str
+    is_weak: bool
+    base: float
+    inline: str
+
+    @property
+    def segment(self) -> Segment:
+        """The segment the label stands in."""
+        return self.row.segments[self.hit.segment]
+
+    @property
+    def text(self) -> str:
+        """The label as printed."""
+        words = self.segment.tokens[self.hit.start : self.hit.end]
+        return " ".join(token.text for token in words).strip(" :#")
+
+    def candidate(self, value: Value, loss: float, place: str, quote: str, row: Row | None = None) -> Candidate:
+        """A value found in a place (in another row where one is given), scored by the place and by its own fit."""
+        score = self.base - loss - (1 - value.fit) * _FIT_WEIGHT
+        where = row or self.row
+        return Candidate(value, score, where, self.text, self.row.index, place, self.segment.x0, self.is_weak, quote)
+
+
 def _around(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> Iterator[Candidate]:
     """The values a label may belong to: in its own segment, to its right, below it."""
-    segment = row.segments[hit.segment]
-    base = 1.0 - _LOSS_WEAK if is_weak else 1.0 + _BONUS_PER_LETTER * min(len(hit.label), 20)
+    label = _label(row, hit, kind, view, is_weak)
+    if label is None:
+        return
+    value = read(kind, label.inline, view) if label.inline else None
+    if value:
+        loss = 0.0 if hit.has_colon else _LOSS_NO_COLON + (_LOSS_INSIDE if kind == "text" else 0.0)
+        yield label.candidate(value, loss, "inline", label.segment.text)
+        if value.fit > _GOOD_FIT:
+            return
+    if kind == "amount" and not any(character.isdigit() for character in label.inline):
+        yield from _in_totals_row(label, view)
+    has_values_below = kind in ("text", "id") and _is_label_row(row, hit.segment, view)
+    right = None if has_values_below else _right_of(row, hit, kind, view)
+    if right:
+        loss = _LOSS_RIGHT + (_LOSS_INSIDE if label.inline and kind != "amount" else 0.0)
+        yield label.candidate(right, loss, "right", f"{label.segment.text} {right.printed}")
+    elif sum(character.isalpha() for character in label.inline) <= _SENTENCE_LETTERS:
+        for below, found in _below(row, hit, kind, view):
+            loss = _LOSS_BELOW + _LOSS_PER_ROW * (below.index - row.index - 1)
+            yield label.candidate(found, loss, "below", found.printed, below)
+            return
+
+
+def _label(row: Row, hit: Hit, kind: str, view: View, is_weak: bool) -> _Label | None:
+    """The label with its score, or None when the words after it give it another meaning."""
+    base = 1.0 - _LOSS_WEAK if is_weak else 1.0 + _BONUS_PER_LETTER * min(len(hit.label), _BONUS_LETTERS)
     base -= _LOSS_REPEATED if row.is_repeated else 0.0
-    if not hit.is_first and not _starts_label(segment, hit):
+    if not hit.is_first and not _starts_label(row.segments[hit.segment], hit):
         base -= _LOSS_INSIDE
-    label = " ".join(token.text for token in segment.tokens[hit.start : hit.end]).strip(" :#")
     inline = _rest_of_segment(row, hit, view)
     if kind == "amount":
-        words = _WORD.findall(inline[: _first_digit(inline)])
-        if any(squash(word) in _COUNTED for word in words[:2]):
-            return
-        base -= _LOSS_LONGER_LABEL if any(len(w) > 3 and squash(w) not in _HARMLESS for w in words) else 0.0
-    if inline:
-        value = read(kind, inline, view)
-        if value:
-            loss = 0.0 if hit.has_colon else _LOSS_NO_COLON
-            if kind == "text" and not hit.has_colon:
-                loss += _LOSS_INSIDE
-            yield Candidate(
-                value,
-                base - loss - (1 - value.fit) * 0.5,
-                row,
-                label,
-                row.index,
-                "inline",
-                segment.x0,
-                is_weak,
-                segment.text,
-            )
-            if value.fit > 0.5:
-                return
-    if kind == "amount" and not any(character.isdigit() for character in inline):
-        yield from _in_totals_row(row, hit, base, label, view, is_weak)
-    right = (
-        None if kind in ("text", "id") and _is_label_row(row, hit.segment, view) else _right_of(row, hit, kind, view)
-    )
-    if right:
-        loss = _LOSS_RIGHT + (_LOSS_INSIDE if inline and kind != "amount" else 0.0)
-        yield Candidate(
-            right,
-            base - loss - (1 - right.fit) * 0.5,
-            row,
-            label,
-            row.index,
-            "right",
-            segment.x0,
-            is_weak,
-            f"{segment.text} {right.printed}",
-        )
-        return
-    if inline and sum(c.isalpha() for c in inline) > 12:
-        return
-    for below_row, value in _below(row, hit, kind, view):
-        loss = _LOSS_BELOW + 0.03 * (below_row.index - row.index - 1)
-        yield Candidate(
-            value,
-            base - loss - (1 - value.fit) * 0.5,
-            below_row,
-            label,
-            row.index,
-            "below",
-            segment.x0,
-            is_weak,
-            value.printed,
-        )
-        return
+        words = [squash(word) for word in _WORD.findall(inline[: _first_digit(inline)])]
+        if any(word in _COUNTED for word in words[:2]):
+            return None
+        base -= _LOSS_LONGER_LABEL if any(len(word) > 3 and word not in _HARMLESS for word in words) else 0.0
+    return _Label(row, hit, kind, is_weak, base, inline)
 
 
 def _is_label_row(row: Row, first: int, view: View) -> bool:
-    """Whether a row holds labels from a segment on, whose values stand below: no digits, no colons, the row below aligned."""
+    """Whether a row holds labels from a segment on, with their values below: the next row aligned."""
     labels = row.segments[first:]
     text = " ".join(segment.text for segment in labels)
     if len(labels) < 2 or row.index + 1 >= len(view.rows) or any(c.isdigit() or c == ":" for c in text):
@@ -169,9 +174,9 @@ def _is_label_row(row: Row, first: int, view: View) -> bool:
     return aligned >= 2
 
 
-def _in_totals_row(row: Row, hit: Hit, base: float, label: str, view: View, is_weak: bool) -> Iterator[Candidate]:
+def _in_totals_row(label: _Label, view: View) -> Iterator[Candidate]:
     """The amount under a column's heading in the row of totals that closes its table."""
-    segment = row.segments[hit.segment]
+    row, segment = label.row, label.segment
     if len(row.segments) < 2 or any(character.isdigit() for character in row.text):
         return
     for below in view.rows[row.index + 1 : row.index + 1 + _TOTALS_ROWS]:
@@ -181,12 +186,9 @@ def _in_totals_row(row: Row, hit: Hit, base: float, label: str, view: View, is_w
         if first not in _TOTALS_LABELS or len(below.segments) < min(3, len(row.segments)):
             continue
         for other in below.segments[1:]:
-            if min(other.x1, segment.x1) - max(other.x0, segment.x0) > 0:
-                value = read("amount", other.text, view)
-                if value and value.is_money:
-                    yield Candidate(
-                        value, base - _LOSS_RIGHT, below, label, row.index, "column", segment.x0, is_weak, below.text
-                    )
+            value = read("amount", other.text, view)
+            if value and value.is_money and min(other.x1, segment.x1) > max(other.x0, segment.x0):
+                yield label.candidate(value, _LOSS_RIGHT, "column", below.text, below)
         return
 
 
@@ -259,11 +261,3 @@ def _below(row: Row, hit: Hit, kind: str, view: View) -> Iterator[tuple[Row, Val
             if value:
                 yield below, value
             return
-
-
-def best_by_value(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """One candidate per value, the best of each, best first."""
-    seen: dict[str, Candidate] = {}
-    for candidate in candidates:
-        seen.setdefault(str(candidate.data), candidate)
-    return list(seen.values())

@@ -16,8 +16,10 @@ from ingest.local.filler.view import Row
 # Longer sentences are cut before they are searched or given as a value.
 _MAX_SEARCHED_CHARS = 1600
 _NUMBER = re.compile(
-    r"^(?P<number>(?:§+\s?\d{1,3}[a-z]?|(?:Article|Artikel|Art\.|Artículo|Articolo|Section|Clause|Cláusula|Ziffer|ARTICLE|SECTION|ARTICULO|ARTÍCULO|CLÁUSULA)\s+"
-    r"(?:\d{1,2}(?:\.\d{1,2})*|[IVX]{1,5}|premier|1er)|\d{1,2}(?:\.\d{1,2}){1,3}|\d{1,2}(?=[.)])|[IVX]{1,5}(?=\.\s)|\([a-z]{1,3}\)|\(\d{1,2}\)|[a-z](?=\)\s)))"
+    r"^(?P<number>(?:§+\s?\d{1,3}[a-z]?|(?:Article|Artikel|Art\.|Artículo|Articolo|Section|Clause|Cláusula"
+    r"|Ziffer|ARTICLE|SECTION|ARTICULO|ARTÍCULO|CLÁUSULA)\s+"
+    r"(?:\d{1,2}(?:\.\d{1,2})*|[IVX]{1,5}|premier|1er)|\d{1,2}(?:\.\d{1,2}){1,3}|\d{1,2}(?=[.)])"
+    r"|[IVX]{1,5}(?=\.\s)|\([a-z]{1,3}\)|\(\d{1,2}\)|[a-z](?=\)\s)))"
     r"[.):]?\s*[-–—]?\s*(?=\S)"
 )
 _INLINE_HEADING = re.compile(r"^(?P<heading>[A-ZÀ-Þ][^.:;!?]{2,70})[.:](?:\s|$)")
@@ -80,7 +82,11 @@ def read_statements(running: Running) -> tuple[Statement, ...]:
             elif own:
                 number = parent = own
             inline = _INLINE_HEADING.match(rest)
-            opens = own or (position == 0 and len(paragraph.sentences) > 1 and len(inline["heading"].split()) <= 4 if inline else False)
+            opens = own or (
+                position == 0 and len(paragraph.sentences) > 1 and len(inline["heading"].split()) <= 4
+                if inline
+                else False
+            )
             if inline and opens and _may_head(inline["heading"]):
                 heading = inline["heading"]
                 rest = rest[inline.end() :].strip()
@@ -116,9 +122,9 @@ def matching(statements: Sequence[Statement], topic: str) -> Iterator[Statement]
     wanted, avoided = pattern("topics", topic, "words"), pattern("topics", topic, "avoid")
     beside = pattern("topics", topic, "with") if "with" in words()["topics"].get(topic, {}) else None
     for statement in statements:
-        if wanted.search(statement.text) and not avoided.search(statement.text):
-            if beside is None or beside.search(statement.text):
-                yield statement
+        is_about = wanted.search(statement.text) and not avoided.search(statement.text)
+        if is_about and (beside is None or beside.search(statement.text)):
+            yield statement
 
 
 def headed(statements: Sequence[Statement], topic: str) -> Iterator[Statement]:

@@ -17,8 +17,9 @@ _PHONE = re.compile(r"\(?\+?\d[\d\s()./-]{5,20}\d")
 _PIECE = re.compile(r"#?[A-Za-z0-9ÄÖÜäöü][\w./#&+-]*")
 # Country prefix and shape of VAT numbers (European Commission, VIES), spaces between groups allowed.
 _VAT = re.compile(
-    r"\b(?:ATU ?\d{8}|BE ?[01]?\d{3}[ .]?\d{3}[ .]?\d{3}|BG ?\d{9,10}|CY ?\d{8}[A-Z]|CZ ?\d{8,10}|DE ?\d{3} ?\d{3} ?\d{3}"
-    r"|DK ?(?:\d{2} ?){4}|EE ?\d{9}|EL ?\d{9}|ES ?[A-Z0-9]\d{7}[A-Z0-9]|FI ?\d{8}|FR ?[A-Z0-9]{2} ?\d{3} ?\d{3} ?\d{3}"
+    r"\b(?:ATU ?\d{8}|BE ?[01]?\d{3}[ .]?\d{3}[ .]?\d{3}|BG ?\d{9,10}|CY ?\d{8}[A-Z]|CZ ?\d{8,10}"
+    r"|DE ?\d{3} ?\d{3} ?\d{3}|DK ?(?:\d{2} ?){4}"
+    r"|EE ?\d{9}|EL ?\d{9}|ES ?[A-Z0-9]\d{7}[A-Z0-9]|FI ?\d{8}|FR ?[A-Z0-9]{2} ?\d{3} ?\d{3} ?\d{3}"
     r"|GB ?\d{3} ?\d{4} ?\d{2}|HR ?\d{11}|HU ?\d{8}|IE ?\d[A-Z0-9]\d{5}[A-Z]{1,2}|IT ?\d{11}|LT ?\d{9,12}|LU ?\d{8}"
     r"|LV ?\d{11}|MT ?\d{8}|NL ?\d{9} ?B ?\d{2}|PL ?\d{10}|PT ?\d{9}|RO ?\d{2,10}|SE ?\d{12}|SI ?\d{8}|SK ?\d{10}"
     r"|CHE[- ]?\d{3}\.?\d{3}\.?\d{3}(?: ?(?:MWST|TVA|IVA))?|[A-Z]\d{8}|\d{8}[A-Z]|\d{2}[A-Z]{5}\d{4}[A-Z]\d[A-Z]\w)\b"
@@ -41,8 +42,8 @@ def find_iban(text: str, labelled: bool = False) -> str | None:
 
 # Lengths of IBANs by country (SWIFT IBAN registry); others are taken as long as they are printed.
 _IBAN_LENGTHS = {
-    "AT": 20, "BE": 16, "CH": 21, "DE": 22, "DK": 18, "ES": 24, "FI": 18, "FR": 27, "GB": 22, "IE": 22, "IT": 27, "LU": 20, "NL": 18,
-    "NO": 15, "PL": 28, "PT": 25, "SE": 24,
+    "AT": 20, "BE": 16, "CH": 21, "DE": 22, "DK": 18, "ES": 24, "FI": 18, "FR": 27, "GB": 22, "IE": 22, "IT": 27,
+    "LU": 20, "NL": 18, "NO": 15, "PL": 28, "PT": 25, "SE": 24,
 }  # fmt: skip
 
 
@@ -110,9 +111,12 @@ def find_tax_id(text: str) -> str | None:
     return candidate if sum(c.isdigit() for c in candidate) >= 5 else None
 
 
+_NUMBER_WORD = re.compile(r"^(?:nr|no|n°|nº|num|number|nummer|número|numéro)[.:°º]*\s+", re.IGNORECASE)
+
+
 def find_id(text: str) -> str | None:
     """The document or customer number at the beginning of a text: one word with a digit, or short groups of them."""
-    words = text[:300].strip().lstrip(":.-–= ").split()
+    words = _NUMBER_WORD.sub("", text[:300].strip().lstrip(":.-–= ")).split()
     if words and words[0].startswith("(") and words[0].endswith(")"):
         return None
     pieces: list[str] = []

@@ -17,7 +17,9 @@ _MIN_WORDS = 3.5
 _MIN_COLUMN_SHARE = 0.2
 _MAX_COLUMNS = 4
 _SLACK_CHARS = 2.0
-_NUMBER = re.compile(r"^(?:\d{1,2}(?:\.\d{1,2})*[.)]?|[A-Z][.)]|\([a-z\d]{1,3}\)|§+\s?\d{1,3}[a-z]?|[•●▪◦*–-]|\[\d{1,3}\])$")
+_NUMBER = re.compile(
+    r"^(?:\d{1,2}(?:\.\d{1,2})*[.)]?|[A-Z][.)]|\([a-z\d]{1,3}\)|§+\s?\d{1,3}[a-z]?|[•●▪◦*–-]|\[\d{1,3}\])$"
+)
 _MARGIN_NOTE_CHARS = 5
 _JOINED_GAP = 0.6
 _CELL_GAP_CHARS = 3.0
@@ -28,8 +30,8 @@ class Strip:
     """A printed line, or the piece of it in one column.
 
     `left` and `right` are the edges of the column's text, `gap` the white space above within the column, in lines.
-    `is_numbered` marks a line that begins with a number or mark printed apart from its words, `is_loose` one whose gap may come from the
-    lines of the column beside it.
+    `is_numbered` marks a line that begins with a number or mark printed apart from its words,
+    `is_loose` one whose gap may come from the lines of the column beside it.
     """
 
     text: str
@@ -66,7 +68,11 @@ class Strip:
         """Whether the line stands in the middle of its column, away from both edges."""
         before, after = self.x0 - self.left, self.right - self.x1
         is_short = self.x1 - self.x0 < 0.75 * (self.right - self.left)
-        return is_short and min(before, after) > 4 * self.row.page.char_width and abs(before - after) < 0.3 * (self.right - self.left)
+        return (
+            is_short
+            and min(before, after) > 4 * self.row.page.char_width
+            and abs(before - after) < 0.3 * (self.right - self.left)
+        )
 
 
 def strips_of_page(page: Page, rows: Sequence[Row]) -> list[Strip]:
@@ -98,8 +104,10 @@ def _ends_whole(row: Row, cut: Sequence[Sequence[Segment]], above: Row) -> bool:
     return alone and row.gap < _JOINED_GAP and abs(row.line.x0 - above.line.x0) < _SLACK_CHARS * row.page.char_width
 
 
-def _without_margin_notes(page: Page, lines: Sequence[tuple[Row, tuple[Segment, ...]]]) -> list[tuple[Row, tuple[Segment, ...]]]:
-    """The lines without what is printed sideways in the left margin, which comes as short words far left of the text."""
+def _without_margin_notes(
+    page: Page, lines: Sequence[tuple[Row, tuple[Segment, ...]]]
+) -> list[tuple[Row, tuple[Segment, ...]]]:
+    """The lines without what is printed sideways in the left margin, short words far left of the text."""
     usual = median((segments[0].x0 for _, segments in lines if len(segments[0].text) > 20), 0.0)
     if usual < 8 * page.char_width or page.origin == "ocr":
         return list(lines)
@@ -173,9 +181,7 @@ def _cut(segments: tuple[Segment, ...], gutters: Sequence[float], char: float) -
     return columns
 
 
-def _columns_of(
-    region: Sequence[tuple[Row, list[list[Segment]]]], number: int, is_loose: bool
-) -> Iterator[Strip]:
+def _columns_of(region: Sequence[tuple[Row, list[list[Segment]]]], number: int, is_loose: bool) -> Iterator[Strip]:
     for column in range(max((len(cut) for _, cut in region), default=0)):
         for row, cut in region:
             if column < len(cut) and cut[column]:
@@ -193,9 +199,7 @@ def _with_edges(strips: Sequence[Strip]) -> list[Strip]:
         lefts.setdefault(strip.column, []).append(strip.x0)
         rights.setdefault(strip.column, []).append(strip.x1)
     edges = {column: (_low(lefts[column]), max(rights[column])) for column in lefts}
-    return [
-        replace(s, left=edges[s.column][0], right=edges[s.column][1]) for s in strips
-    ]
+    return [replace(s, left=edges[s.column][0], right=edges[s.column][1]) for s in strips]
 
 
 def _low(values: Sequence[float]) -> float:

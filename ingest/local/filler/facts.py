@@ -9,7 +9,9 @@ from ingest.local.filler import scalars
 from ingest.local.filler.arithmetic import Totals, settle_totals
 from ingest.local.filler.fields import Field
 from ingest.local.filler.found import Found
+from ingest.local.filler.numbers import find_numbers
 from ingest.local.filler.parties import Parties
+from ingest.local.filler.prose_facts import ProseFacts
 from ingest.local.filler.records import find_records
 from ingest.local.filler.schema import Node
 from ingest.local.filler.table_rows import Table, read_tables
@@ -31,6 +33,11 @@ class Facts:
         return next((row for row in self.view.rows if not row.page.is_context), None)
 
     @cached_property
+    def prose(self) -> ProseFacts:
+        """What the running text tells."""
+        return ProseFacts(self.view)
+
+    @cached_property
     def parties(self) -> Parties:
         """Seller, buyer and the like."""
         return Parties(self.view, self.table_rows)
@@ -38,7 +45,19 @@ class Facts:
     @cached_property
     def totals(self) -> Totals:
         """The totals that agree with one another."""
-        return settle_totals(self.view, self.is_in_table)
+        return settle_totals(self.view, self.is_in_table, self._line_sum)
+
+    @cached_property
+    def _line_sum(self) -> float | None:
+        """The sum of the amounts in the longest table of goods."""
+        goods = [table for table in self.tables if table.heading.concepts & {"quantity", "unit_price"}]
+        amounts = [
+            numbers[-1].value
+            for table in sorted(goods, key=lambda table: -len(table.records))[:1]
+            for record in table.records
+            if (numbers := find_numbers(record.text("amount"), self.view.decimal))
+        ]
+        return round(sum(amounts), 2) if amounts else None
 
     @cached_property
     def tables(self) -> list[Table]:

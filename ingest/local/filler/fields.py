@@ -21,7 +21,8 @@ ROLES: Mapping[str, frozenset[str]] = {
     ),
     "buyer": frozenset(
         "buyer customer client recipient purchaser billto bill invoicee kunde kaufer kaeufer empfanger empfaenger "
-        "acheteur destinataire comprador cliente destinatario klant koper debtor consumer guest addressee billed".split()
+        "acheteur destinataire comprador cliente destinatario klant koper debtor consumer guest addressee "
+        "billed".split()
     ),
     "ship_to": frozenset(
         "shipto shipping delivery consignee warenempfaenger lieferadresse livraison entrega deliver ship".split()
@@ -29,22 +30,24 @@ ROLES: Mapping[str, frozenset[str]] = {
     "agency": frozenset(["agency"]),
 }
 # Words that say which detail of a party is asked for.
-_ATTRIBUTES: Mapping[str, str] = {
-    "name": "name", "company": "name", "title": "name", "nom": "name", "nombre": "name", "firma": "name",
-    "address": "address", "adresse": "address", "direccion": "address", "anschrift": "address", "indirizzo": "address",
-    "adres": "address", "location": "address", "addr": "address",
-    "street": "street", "strasse": "street", "rue": "street", "calle": "street", "line1": "street", "straat": "street", "address1": "street",
-    "zip": "postcode", "postcode": "postcode", "postal": "postcode", "plz": "postcode", "zipcode": "postcode", "cp": "postcode",
-    "city": "city", "town": "city", "ort": "city", "stadt": "city", "ville": "city", "ciudad": "city", "plaats": "city", "locality": "city",
-    "state": "state", "province": "state", "region": "state", "country": "country", "land": "country", "pays": "country", "pais": "country",
-    "tax": "tax_id", "vat": "tax_id", "siret": "tax_id", "nif": "tax_id", "cif": "tax_id", "ustid": "tax_id", "gstin": "tax_id", "tva": "tax_id", "steuernummer": "tax_id",
-    "email": "email", "mail": "email", "phone": "phone", "tel": "phone", "telephone": "phone", "telefon": "phone",
-    "website": "website", "web": "website", "url": "website", "fax": "fax", "taxid": "tax_id", "vatid": "tax_id", "registration": "tax_id",
-}  # fmt: skip
+_WORDS_OF_ATTRIBUTE: Mapping[str, str] = {
+    "name": "name company title nom nombre firma",
+    "address": "address adresse direccion anschrift indirizzo adres location addr",
+    "street": "street strasse rue calle line1 straat address1",
+    "postcode": "zip postcode postal plz zipcode cp",
+    "city": "city town ort stadt ville ciudad plaats locality",
+    "state": "state province region",
+    "country": "country land pays pais",
+    "tax_id": "tax vat siret nif cif ustid gstin tva steuernummer taxid vatid registration",
+    "email": "email mail",
+    "phone": "phone tel telephone telefon",
+    "website": "website web url",
+    "fax": "fax",
+}
+_ATTRIBUTES = {word: attribute for attribute, words in _WORDS_OF_ATTRIBUTE.items() for word in words.split()}
 _FILLERS = frozenset(
     "the of a de la le du der die das number no nr id value code details info information full printed".split()
 )
-_DATE_HINT = re.compile(r"\bdate\b|YYYY-MM-DD|\bdatum\b|\bfecha\b", re.IGNORECASE)
 _ISO_HINT = re.compile(r"\(date as YYYY-MM-DD\)|YYYY-MM-DD|ISO 8601 date", re.IGNORECASE)
 _TIME_HINT = re.compile(r"\bHH:MM\b|\(time as", re.IGNORECASE)
 _DOC_WORDS = frozenset(
@@ -54,7 +57,7 @@ _DOC_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What a property asks for: a concept of the vocabulary or a party's detail, the kind of its value, its own words."""
+    """What a property asks for: a concept or a detail of a party, the kind of its value, its own words."""
 
     path: tuple[str, ...]
     concept: str | None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.exceptions import ValidationError
 
 from ingest.local.filler import lists, vocabulary
 from ingest.local.filler.facts import Facts
@@ -24,11 +24,15 @@ from ingest.local.filler.schema import (
     is_wrapper,
     properties,
     types_of,
+    unnamed_required,
 )
 from ingest.local.filler.view import Row, View
 from ingest.local.page import Page
 
 _MAX_DEPTH = 8
+_MENDING_ROUNDS = 3
+# Tried in turn where a schema forbids the least value of its types.
+_SIMPLEST: tuple[Json, ...] = (None, "", 0, False, [], {})
 # Keywords the walk itself obeys. Any other makes the result be checked, and mended, at the end.
 _CHECKED_KEYWORDS = frozenset(
     "pattern minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems "
@@ -148,7 +152,9 @@ class _Walk:
             data[name] = result.data
             is_found = is_found or result.is_found
             row = row or result.row
-        return _Result(self._with_evidence(data, members, row), row, is_found)
+        complete = self._with_evidence(data, members, row)
+        complete.update(unnamed_required(self.schema, node, complete))
+        return _Result(complete, row, is_found)
 
     def _with_evidence(
         self, data: Mapping[str, Json], members: Mapping[str, Any], row: Row | None, quote: str | None = None
@@ -291,32 +297,33 @@ def _uses_checked_keywords(node: Any, depth: int = 0) -> bool:
 
 
 def _mend(data: Json, raw: Mapping[str, Any], schema: Schema) -> Json:
-    """The data with values that break a keyword the walk does not obey replaced by blank ones."""
+    """The data with values that break a keyword the walk does not obey replaced by ones that keep it."""
     if not _uses_checked_keywords(raw):
         return data
+    validator = Draft202012Validator(raw)
     try:
-        validator = Draft202012Validator(raw)
-        for _ in range(3):
-            errors = [error for error in validator.iter_errors(data) if error.absolute_path or error.validator]
+        for _ in range(_MENDING_ROUNDS):
+            errors = list(validator.iter_errors(data))
             if not errors:
-                return data
+                break
             for error in errors:
-                data = _blank_at(data, error, schema)
-    except (SchemaError, ValidationError, RecursionError, ValueError, TypeError, AttributeError, KeyError):
-        return data
-    except Exception as error:  # a broken `$ref` or regular expression in the caller's schema has many names
+                data = _mended(data, error, validator, schema)
+    except Exception as error:  # a broken `$ref` or expression in the caller's schema raises errors of many kinds
         del error
     return data
 
 
-def _blank_at(data: Json, error: ValidationError, schema: Schema) -> Json:
+def _mended(data: Json, error: ValidationError, validator: Draft202012Validator, schema: Schema) -> Json:
     """The data with the value an error speaks of replaced by the least value its node allows."""
-    path = list(error.absolute_path)
     node = error.schema if isinstance(error.schema, Mapping) else {}
+    checker = validator.evolve(schema=node)
+    least = blank(schema, node)
+    value = next((option for option in (least, *_SIMPLEST) if checker.is_valid(option)), least)
+    path = list(error.absolute_path)
     if not path:
-        return blank(schema, node)
+        return value
     parent = data
     for key in path[:-1]:
         parent = parent[key]
-    parent[path[-1]] = blank(schema, node)
+    parent[path[-1]] = value
     return data

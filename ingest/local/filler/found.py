@@ -20,11 +20,6 @@ class Found:
     printed: str | None = None
 
     @property
-    def page_number(self) -> int | None:
-        """Number of the page where the value stands."""
-        return self.row.page.number if self.row else None
-
-    @property
     def quote(self) -> str | None:
         """The printed words the value was read from: label and value where they are known, else the line."""
         if self.printed is not None:
@@ -36,3 +31,9 @@ def from_candidate(candidate: Candidate, confidence: float | None = None) -> Fou
     """The candidate as a finding; its score serves as confidence unless one is given."""
     sure = candidate.score if confidence is None else confidence
     return Found(candidate.data, candidate.row, candidate.label, round(min(max(sure, 0.05), 0.99), 3), candidate.quote)
+
+
+def as_number(found: Found) -> float:
+    """The value of a finding that a rule for numbers made."""
+    assert isinstance(found.data, (int, float))
+    return float(found.data)

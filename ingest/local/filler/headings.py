@@ -12,8 +12,8 @@ from ingest.local.filler.clauses import pattern, split_number
 from ingest.local.filler.columns import Strip
 from ingest.local.filler.dates import find_dates
 from ingest.local.filler.found import Found
-from ingest.local.filler.signatures import is_role
 from ingest.local.filler.running import Paragraph, Running, is_heading_line
+from ingest.local.filler.signatures import is_role
 from ingest.local.filler.view import Row
 
 _MAX_HEADING_CHARS = 110
@@ -25,13 +25,27 @@ _MAX_SECTIONS = 120
 # A paragraph this long is prose; the title stands above the first.
 _PROSE_CHARS = 180
 ABSTRACT = re.compile(
-    r"^(?:#+\s*)?(?:abstract|a b s t r a c t|zusammenfassung|kurzfassung|résumé|resumen|riassunto|samenvatting|resumo)\b\s*(?:[.:—–-]+\s*|$|(?=[A-ZÀ-Þ]))", re.IGNORECASE
+    r"^(?:#+\s*)?(?:abstract|a b s t r a c t|zusammenfassung|kurzfassung|résumé|resumen|riassunto|samenvatting"
+    r"|resumo)\b\s*(?:[.:—–-]+\s*|$|(?=[A-ZÀ-Þ]))",
+    re.IGNORECASE,
 )
 _HASHES = re.compile(r"^(#{1,6})\s+")
-_SUBJECT = re.compile(r"^(?:subject|re|betreff|betr\.?|objet|asunto|oggetto|betreft|onderwerp|title|titel|titre|título)\s*:\s*(?P<title>\S.{2,200})$", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"^(?:subject|re|betreff|betr\.?|objet|asunto|oggetto|betreft|onderwerp|title|titel|titre"
+    r"|título)\s*:\s*(?P<title>\S.{2,200})$",
+    re.IGNORECASE,
+)
 _NOISE = re.compile(
-    r"^(?:EX-\d|exhibit\s|schedule \d|appendix\s\w{1,2}$|annex\s\w{1,2}$|attachment\s|arxiv:|doi\b|https?:|www\.|vol\.|issn|isbn|page \d|seite \d|confidential$|draft$|final$|copy$|version\s|dear\b|to whom|sehr geehrte|"
-    r"madame|monsieur|estimad|published|received|accepted|copyright|©|see discussions|contents lists|journal homepage|available online|this page)|\bdoi:|\bdoi\.org|\bissn\b|\bet al\.|\d{1,3}\(\d{1,3}\)|\.html?\b|@",
+    r"^(?:EX-\d|exhibit\s|schedule \d|appendix\s\w{1,2}$|annex\s\w{1,2}$|attachment\s|arxiv:|doi\b|https?:"
+    r"|www\.|vol\.|issn|isbn|page \d|seite \d|confidential$|draft$|final$|copy$|version\s|dear\b|to whom"
+    r"|sehr geehrte|"
+    r"madame|monsieur|estimad|published|received|accepted|copyright|©|see discussions|contents lists"
+    r"|journal homepage|available online|this page)|\bdoi:|\bdoi\.org|\bissn\b|\bet al\.|\d{1,3}\(\d{1,3}\)"
+    r"|\.html?\b|@",
+    re.IGNORECASE,
+)
+_GREETING = re.compile(
+    r"^(?:dear|to whom|sehr geehrte|liebe[rs]? |madame|monsieur|chère?s? |estimad|muy señor|gentile|egregio|geachte)\b",
     re.IGNORECASE,
 )
 _LABELLED = re.compile(r"^[^\W\d_][^:]{1,30}:\s+\S.{0,80}$")
@@ -64,14 +78,15 @@ class Headings:
 
     @cached_property
     def title(self) -> tuple[Found, int] | None:
-        """The title and the index of the first paragraph after it; None when the first page is not there or has none."""
+        """The title and the index of the first paragraph after it; None when there is none."""
         paragraphs = self.running.paragraphs
         if not self.running.begins or not paragraphs:
             return None
         first_page = paragraphs[0].row.page
         zone = [p for p in paragraphs[:_TITLE_PARAGRAPHS] if p.row.page is first_page or p.index < 4]
-        usable = [p for p in zone if _may_be_title(p)]
-        prose = next((p.index for p in zone if len(p.text) > _PROSE_CHARS), zone[-1].index + 1)
+        greeting = next((position for position, p in enumerate(zone) if _GREETING.match(p.text)), len(zone))
+        usable = [p for p in zone[:greeting] if _may_be_title(p)]
+        prose = next((p.index for p in zone if len(p.text) > _PROSE_CHARS), paragraphs[-1].index + 1)
         above = [p for p in usable if p.index < prose]
         for paragraph in above:
             if pattern("title", "agreement").search(paragraph.text) and not find_dates(paragraph.text):
@@ -102,11 +117,22 @@ class Headings:
         for below in self.running.paragraphs[first.index + 1 : first.index + _MAX_TITLE_LINES]:
             above = self.running.paragraphs[below.index - 1]
             strip = below.strips[0]
-            alike = looks_upper(below.text) == looks_upper(first.text) and strip.row.page is first.row.page and strip.gap < 0.7
-            goes_on = text.endswith((":", "-", "–", " and", " of", " for", ",")) or (
-                alike and abs(_middle(strip) - _middle(above.strips[-1])) < 3 * strip.row.page.char_width and strip.x0 > strip.left
+            alike = (
+                looks_upper(below.text) == looks_upper(first.text)
+                and strip.row.page is first.row.page
+                and strip.gap < 0.7
             )
-            if not goes_on or not _may_be_title(below) or _is_person_line(strip) or len(text) + len(below.text) > _MAX_TITLE_CHARS:
+            goes_on = text.endswith((":", "-", "–", " and", " of", " for", ",")) or (
+                alike
+                and abs(_middle(strip) - _middle(above.strips[-1])) < 3 * strip.row.page.char_width
+                and strip.x0 > strip.left
+            )
+            if (
+                not goes_on
+                or not _may_be_title(below)
+                or _is_person_line(strip)
+                or len(text) + len(below.text) > _MAX_TITLE_CHARS
+            ):
                 break
             if not of_agreement and looks_upper(first.text) and not looks_upper(below.text):
                 break
@@ -151,18 +177,37 @@ class Headings:
         if not looks_upper(paragraph.text) or split_number(paragraph.text)[0]:
             return False
         around = self.running.paragraphs[max(paragraph.index - 1, 0) : paragraph.index + 2]
-        return any(p is not paragraph and looks_upper(p.text) and not split_number(p.text)[0] and len(p.text) > 3 for p in around)
+        return any(
+            p is not paragraph and looks_upper(p.text) and not split_number(p.text)[0] and len(p.text) > 3
+            for p in around
+        )
 
     def _is_heading(self, paragraph: Paragraph) -> bool:
         text = paragraph.text.strip()
         if _HASHES.match(text):
             return True
         strip = paragraph.strips[0]
-        if len(paragraph.strips) > 2 or len(text) > _MAX_HEADING_CHARS or len(text.split()) > _MAX_HEADING_WORDS or strip.is_cells:
+        if (
+            len(paragraph.strips) > 2
+            or len(text) > _MAX_HEADING_CHARS
+            or len(text.split()) > _MAX_HEADING_WORDS
+            or strip.is_cells
+        ):
             return False
-        if _VALUE.match(text) or _ITEM.match(text) or _LABELLED.match(text) or is_contact(text) or find_place(text) or "|" in text:
+        if text.count(":") and _LABELLED.match(text) and find_dates(text):
             return False
-        following = self.running.paragraphs[paragraph.index + 1] if paragraph.index + 1 < len(self.running.paragraphs) else None
+        if (
+            _VALUE.match(text)
+            or _ITEM.match(text)
+            or _LABELLED.match(text)
+            or is_contact(text)
+            or find_place(text)
+            or "|" in text
+        ):
+            return False
+        following = (
+            self.running.paragraphs[paragraph.index + 1] if paragraph.index + 1 < len(self.running.paragraphs) else None
+        )
         if following is None or following.row.page.number > paragraph.row.page.number + 1:
             return False
         if is_heading_line(strip):
@@ -172,14 +217,25 @@ class Headings:
     def _stands_alone(self, paragraph: Paragraph, following: Paragraph) -> bool:
         """Whether a short line without number or capitals is a heading: apart from what is above, prose below."""
         text = paragraph.text.strip()
-        if not text[:1].isupper() or text.endswith((".", ",", ";", ":", "!", '"')) or find_dates(text) or len(text) < 4 or len(paragraph.strips) > 1:
+        if (
+            not text[:1].isupper()
+            or text.endswith((".", ",", ";", ":", "!", '"'))
+            or find_dates(text)
+            or len(text) < 4
+            or len(paragraph.strips) > 1
+        ):
             return False
         strip = paragraph.strips[0]
         usual = self.running.usual_gap(strip.row)
         is_apart = strip.gap > usual + 0.4 and len(strip.segments) == 1
         is_prose = len(following.text) > 70 or bool(_ITEM.match(following.text))
         same_column = following.strips[0].column == strip.column
-        return is_apart and is_prose and same_column and abs(following.strips[0].left - strip.x0) < 6 * strip.row.page.char_width
+        return (
+            is_apart
+            and is_prose
+            and same_column
+            and abs(following.strips[0].left - strip.x0) < 6 * strip.row.page.char_width
+        )
 
 
 def _middle(strip: Strip) -> float:
@@ -189,18 +245,29 @@ def _middle(strip: Strip) -> float:
 def _may_be_title(paragraph: Paragraph) -> bool:
     text = _HASHES.sub("", paragraph.text).strip()
     letters = sum(character.isalpha() for character in text)
-    if not 3 <= letters or len(text) > _MAX_TITLE_CHARS or len(paragraph.strips) > 3 or letters * 2 < len(text.replace(" ", "")):
+    if (
+        not letters >= 3
+        or len(text) > _MAX_TITLE_CHARS
+        or len(paragraph.strips) > 3
+        or letters * 2 < len(text.replace(" ", ""))
+    ):
         return False
     if _NOISE.search(text) or is_contact(text) or find_place(text) or paragraph.strips[0].is_cells:
         return False
     dates = find_dates(text)
     if dates and letters - sum(c.isalpha() for c in text[dates[0].start : dates[0].end]) < 6:
         return False
-    return not (_LABELLED.match(text) and not paragraph.strips[0].is_centred and text.count(" ") < 4) and not text.endswith((",", ";"))
+    if re.search(r"[a-zß-ÿ]{2}[.!]\s+[A-ZÀ-Þ]", text) or (text.endswith(".") and len(text.split()) > 7):
+        return False
+    is_label = bool(_LABELLED.match(text)) and not paragraph.strips[0].is_centred and text.count(" ") < 4
+    return not (is_label and (paragraph.index > 0 or text.count(" ") < 3)) and not text.endswith((",", ";"))
 
 
 _MARKED_NAME = re.compile(r"[A-ZÀ-Þ][\w'’-]+\s?(?:\d(?:,\d)*|[∗*†‡§¶])(?:\s|,|$)")
-_NAME_LIST = re.compile(r"^(?:[A-ZÀ-Þ][\w'’.-]*\s){1,3}[A-ZÀ-Þ][\w'’-]+(?:,\s(?:and\s)?|\sand\s|\sund\s|\set\s|\sy\s)(?:[A-ZÀ-Þ][\w'’.-]*\s){1,3}[A-ZÀ-Þ][\w'’-]+")
+_NAME_LIST = re.compile(
+    r"^(?:[A-ZÀ-Þ][\w'’.-]*\s){1,3}[A-ZÀ-Þ][\w'’-]+(?:,\s(?:and\s)?|\sand\s|\sund\s|\set\s"
+    r"|\sy\s)(?:[A-ZÀ-Þ][\w'’.-]*\s){1,3}[A-ZÀ-Þ][\w'’-]+"
+)
 
 
 def _is_person_line(strip: Strip) -> bool:

@@ -27,6 +27,7 @@ from ingest.local.page import Segment
 _HEAD_ROWS = 16
 _ADDRESS_GAP = {"text": 0.9, "ocr": 1.3}
 _NAME_GAP = 2.6
+_BILLING = ("gross_total", "tax_total", "invoice_number", "amount_due")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,16 @@ def read_head(view: View, table_rows: frozenset[int]) -> Head | None:
     rows = [row for row in view.rows[:_HEAD_ROWS] if row.page is first and row.index not in table_rows]
     names = _name_items(rows, view)
     address = _address_items(names, rows, view)
-    if not names and not address:
+    if not address and not _is_certain(names, view):
         return None
     return Head(" ".join(clean_name(item.text) for item in names), tuple(address), (*names, *address))
+
+
+def _is_certain(names: Sequence[Item], view: View) -> bool:
+    """Whether a name without an address is an issuer's: by its legal form, or on a page that bills something."""
+    if any(has_legal_form(item.text) or has_business_word(item.text) for item in names):
+        return True
+    return bool(names) and any(concept in view.hits_by_concept for concept in _BILLING)
 
 
 def _may_be_name(text: str) -> bool:

@@ -158,8 +158,9 @@ class Parties:
         if any(h.segment == index + 1 and h.start == 0 for h in self.view.hits[row.index]):
             return None
         below = self.view.rows[row.index + 1] if row.index + 1 < len(self.view.rows) else None
-        if below and below.gap < _MAX_PARTY_GAP and abs(below.segments[0].x0 - segment.x0) < 2 * row.page.char_width:
-            if not segment.text.endswith(":") and is_name_like(below.segments[0].text):
+        if below and not segment.text.endswith(":") and below.gap < _MAX_PARTY_GAP:
+            first = below.segments[0]
+            if abs(first.x0 - segment.x0) < 2 * row.page.char_width and is_name_like(first.text):
                 return None
         return Item(following.text, row, following) if is_name_like(following.text) else None
 
@@ -349,7 +350,7 @@ def _address_blocks(view: View, table_rows: frozenset[int]) -> list[list[Item]]:
 
 
 def _goes_on(last: Item, segment: Segment, row: Row, slack: float) -> bool:
-    """Whether a segment continues a block: aligned, and next to it unless it is the street or town after a blank line."""
+    """Whether a segment continues a block: aligned with it, and next to it unless it is a street or town."""
     if last.row is row or not _is_aligned(last.segment, segment, slack):
         return False
     distance = (row.line.y0 - last.row.line.y1) / row.page.line_height

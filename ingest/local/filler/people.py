@@ -19,17 +19,28 @@ _MAX_AUTHORS = 60
 _MARKS = re.compile(r"(?:[\s,]*(?:\d{1,2}(?![\d.])|[∗*†‡§¶#♠♣♦♥⋆★✉]))+$")
 _MARK = re.compile(r"\d{1,2}|[†‡§¶#♠♣♦♥⋆★]")
 _ORGANISATION = re.compile(
-    r"universi|institut|department|\bdept\b|laborator|\blab\b|\blabs\b|research|college|school|cent(?:er|re|ro|rum)\b|hospital|academy|facult|hochschule|fakultät|lehrstuhl|école|departamento|facultad|\binc\b|\bltd\b|\bgmbh\b|\bllc\b|"
-    r"\bcorp|google|microsoft|foundation|council|agency|ministry|society|museum|company|politecnico|technolog|\bAI\b|instituto|\bCNRS\b|\bMIT\b|ETH\b|polytechn|consult|group|division|clinic",
+    r"universi|institut|department|\bdept\b|laborator|\blab\b|\blabs\b|research|college|school|cent(?:er|re|ro"
+    r"|rum)\b|hospital|academy|facult|hochschule|fakultät|lehrstuhl|école|departamento|facultad|\binc\b"
+    r"|\bltd\b|\bgmbh\b|\bllc\b|"
+    r"\bcorp|google|microsoft|foundation|council|agency|ministry|society|museum|company|politecnico|technolog"
+    r"|\bAI\b|instituto|\bCNRS\b|\bMIT\b|ETH\b|polytechn|consult|group|division|clinic",
     re.IGNORECASE,
 )
-_PERSON = re.compile(r"^(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+)*[A-ZÀ-ÞŁŠŽČĆŚ][\w'’´`˘¸.-]*(?:\s+(?:(?:de|van|von|der|den|del|da|di|la|le|el|al|bin|ben|dos|du|ter|y|O)\s+)*[A-ZÀ-ÞŁŠŽČĆŚ˘´`][\w'’´`˘¸.-]*){1,4}$")
+_PERSON = re.compile(
+    r"^(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+)*[A-ZÀ-ÞŁŠŽČĆŚ][\w'’´`˘¸.-]*(?:\s+(?:(?:de|van|von|der|den|del|da|di|la"
+    r"|le|el|al|bin|ben|dos|du|ter|y|O)\s+)*[A-ZÀ-ÞŁŠŽČĆŚ˘´`][\w'’´`˘¸.-]*){1,4}$"
+)
 _SPLIT = re.compile(r"\s*;\s*|,\s+(?:and\s+|und\s+|et\s+|y\s+|&\s+)?|\s+(?:and|und|et|y|&)\s+|\s*[·•|]\s*")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _GROUP_EMAIL = re.compile(r"[{(\[]\s*([\w.+,;|\s-]{2,300}?)\s*[})\]]\s*@\s*([\w-]+(?:\.[\w-]+)+)")
 _DEGREES = re.compile(r",?\s+(?:Ph\.?D\.?|M\.?D\.?|M\.?Sc\.?|B\.?Sc\.?|MBA|Dr\.?|Esq\.?)(?=\s|,|$)")
 _AFFILIATION_MARK = re.compile(r"(?:(?<=\s)|^)(\d{1,2}|[†‡§¶#♠♣♦♥⋆★])\s*(?=[A-ZÀ-Þ])")
-_NO_AUTHOR = re.compile(r"\b(?:abstract|introduction|university|institute|department|corresponding|contribution|conference|journal|proceedings|received|accepted|member|senior|student|ieee|version|preprint|draft|technical report|copyright)\b", re.IGNORECASE)
+_NO_AUTHOR = re.compile(
+    r"\b(?:abstract|introduction|university|institute|department|corresponding|contribution|conference|journal"
+    r"|proceedings|received|accepted|member|senior|student|ieee|version|preprint|draft|technical report"
+    r"|copyright)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,9 @@ def _zone(paragraphs: Sequence[Paragraph], start: int) -> Iterator[Strip]:
     """The lines between the title and the abstract, or the first prose."""
     count = 0
     for paragraph in paragraphs[start:]:
-        if ABSTRACT.match(paragraph.text) or re.match(r"^(?:key\s?words|1\.?\s+introduction)", paragraph.text, re.IGNORECASE):
+        if ABSTRACT.match(paragraph.text) or re.match(
+            r"^(?:key\s?words|1\.?\s+introduction)", paragraph.text, re.IGNORECASE
+        ):
             return
         if len(paragraph.strips) > 3 and len(paragraph.text) > 260 and not _EMAIL.search(paragraph.text):
             return
@@ -109,7 +122,7 @@ def _has_names(strip: Strip) -> bool:
 
 
 def _clean(text: str) -> str:
-    text = re.sub(r"\(\s*\)|\([^)]*\)$", "", text).strip(" ,;.")
+    text = re.sub(r"\(\s*\)|\([^)]*\)$", "", text).strip(" ,;.()")
     return _MARKS.sub("", _DEGREES.sub("", text)).strip(" ,;")
 
 
@@ -138,12 +151,17 @@ def _affiliations(strips: Sequence[Strip]) -> tuple[dict[str, str], str | None]:
     """Affiliations by mark, and the one without a mark that holds for all others."""
     lines = [strip.text for strip in strips if not find_dates(strip.text)]
     text = _GROUP_EMAIL.sub(" ", " \n ".join(lines))
-    text = re.sub(r"(?:[\w.]+\s+)?\S*@\S+", " ", text)
+    text = re.sub(r"\S*@\S+", " ", text)
     parts = _AFFILIATION_MARK.split(text)
     by_mark: dict[str, str] = {}
     for mark, place in zip(parts[1::2], parts[2::2], strict=False):
         cleaned = _place(place)
-        if cleaned and mark not in by_mark and (_ORGANISATION.search(cleaned) or mark.isdigit()) and "ontribut" not in cleaned:
+        if (
+            cleaned
+            and mark not in by_mark
+            and (_ORGANISATION.search(cleaned) or mark.isdigit())
+            and "ontribut" not in cleaned
+        ):
             by_mark[mark] = cleaned
     head = _place(parts[0]) if parts else ""
     common = head if head and _ORGANISATION.search(head) else None
@@ -151,7 +169,10 @@ def _affiliations(strips: Sequence[Strip]) -> tuple[dict[str, str], str | None]:
 
 
 def _place(text: str) -> str:
-    lines = [re.sub(r"^(?:corresponding author|correspondence|e-?mail)s?\b.*$", "", line.strip(" ,;:"), flags=re.IGNORECASE) for line in text.split("\n")]
+    lines = [
+        re.sub(r"^(?:corresponding author|correspondence|e-?mail)s?\b.*$", "", line.strip(" ,;:"), flags=re.IGNORECASE)
+        for line in text.split("\n")
+    ]
     joined = ", ".join(line for line in lines if any(c.isalpha() for c in line))
     return " ".join(joined.split())[:240].strip(" ,;")
 

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ingest.local.filler import vocabulary
 from ingest.local.filler.dates import find_dates
 from ingest.local.filler.fields import Field
-from ingest.local.filler.found import Found
+from ingest.local.filler.found import Found, as_number
 from ingest.local.filler.numbers import Number, find_numbers, parse_number
+from ingest.local.filler.text import look, squash
 from ingest.local.filler.view import Row, View
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ _ONLY_TIMES = re.compile(
     r"^\s*(?P<quantity>\d+(?:[.,]\d{1,3})?)\s*(?:[a-zA-Z]{1,4}\.?\s*)?[x×X*@]\s*(?P<price>(?:[^\W\d_]{0,3}|[€$£])\s?\d+[.,]\d{2}(?:\s?[€$£]|\s?[A-Z]{3})?)(?:\s?/\s?[a-zA-Z]{1,4})?\s*$"
 )
 _CENT = 0.0151
+_MAX_NAME_CHARS = 60
 
 
 def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, Found]]:
@@ -50,7 +53,7 @@ def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
             if times is not None:
                 _completes(times, records[-1], fields, view)
             waiting = times = None
-        elif any(c.isalpha() for c in row.text) and not find_dates(row.text) and len(row.text) < 60:
+        elif _may_describe(row):
             waiting = row
         else:
             waiting = None
@@ -65,7 +68,7 @@ def _completes(row: Row, record: dict[str, Found], fields: Mapping[str, Field], 
     if not match or amount is None or names.get("quantity", "") in record:
         return False
     quantity, price = (parse_number(match[group], view.decimal) for group in ("quantity", "price"))
-    if quantity is None or price is None or abs(quantity * price - float(amount.data)) > _CENT:
+    if quantity is None or price is None or abs(quantity * price - as_number(amount)) > _CENT:
         return False
     for concept, value in (("quantity", quantity), ("unit_price", price)):
         if concept in names:
@@ -74,9 +77,20 @@ def _completes(row: Row, record: dict[str, Found], fields: Mapping[str, Field], 
 
 
 def _is_total(row: Row, view: View) -> bool:
+    """Whether a line begins with a total's label, or has one of its own further on."""
     return any(
-        h.segment == 0 and h.start <= 1 and {m.concept for m in h.meanings} & _TOTALS for h in view.hits[row.index]
+        {m.concept for m in hit.meanings} & _TOTALS
+        and ((hit.segment == 0 and hit.start <= 1) or (hit.segment > 0 and hit.is_first and not hit.is_weak))
+        for hit in view.hits[row.index]
     )
+
+
+def _may_describe(row: Row) -> bool:
+    """Whether a line without an amount may name the goods whose amount stands in the next."""
+    if find_dates(row.text) or len(row.text) >= _MAX_NAME_CHARS or not any(c.isalpha() for c in row.text):
+        return False
+    headings = vocabulary.columns().by_look
+    return sum(look(squash(token.text)) in headings for token in row.line.tokens) < 2
 
 
 def _read_line(row: Row, above: Row | None, view: View) -> dict[str, Found] | None:
@@ -94,6 +108,8 @@ def _read_line(row: Row, above: Row | None, view: View) -> dict[str, Found] | No
         return None
     entry: dict[str, Found] = {"amount": Found(amount.value, row, None, 0.7)}
     quantity, price = _quantity_and_price(head, numbers, amount, view)
+    if quantity is None and len(row.segments) > 2 and row.segments[-2].text.isdigit():
+        quantity = float(row.segments[-2].text)
     if quantity is not None:
         entry["quantity"] = Found(quantity, row, None, 0.65)
     if price is not None:
@@ -119,8 +135,7 @@ def _quantity_and_price(
                 return quantity.value, price.value
     count = _LEADING_COUNT.match(head)
     if count:
-        quantity_value = float(count["quantity"])
-        return quantity_value, round(amount.value / quantity_value, 2) if quantity_value == 1 else None
+        return float(count["quantity"]), None
     return None, None
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from ingest.local.filler import prose_records
 from ingest.local.filler.codes import find_id
 from ingest.local.filler.fields import Field
-from ingest.local.filler.found import Found
+from ingest.local.filler.found import Found, as_number
 from ingest.local.filler.numbers import find_numbers
 from ingest.local.filler.receipts import read_positions
 from ingest.local.filler.schema import Node
-from ingest.local.filler.table_rows import Record, Table, key_of, sums_up_taxes
+from ingest.local.filler.table_rows import ANCHORS, Cell, Record, Table, key_of, sums_up_taxes
 from ingest.local.filler.taxes import read_tax_lines
 from ingest.local.filler.text import name_words, squash
 from ingest.local.filler.values import read
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 Records = list[dict[str, Found]]
 
 _TAX_ARRAYS = frozenset("tax taxes vat mwst steuern steuer tva iva btw gst levies".split())
-_ITEM_WORDS = frozenset(
-    "items item lines line positions position products product goods articles article entries purchases details services posten positionen "
-    "artikel lignes lineas partidas transactions charges rows spots buys".split()
-)
+_CENT = 0.0151
 _NUMERIC_KINDS = frozenset({"amount", "number", "percent"})
 # Concepts one column may stand in for when an item asks for the other.
 _STAND_INS: Mapping[str, tuple[str, ...]] = {
@@ -137,6 +134,19 @@ def _from_table(record: Record, table: Table, fields: Mapping[str, Field], view:
                 label = next((c.heading for c in table.heading.columns if key_of(c) == key), None)
                 found[name] = Found(value, record.cells[key][0].row, label, 0.85)
     _add_unit(record, fields, found, view)
+    return _with_decimals(found, fields)
+
+
+def _with_decimals(found: dict[str, Found], fields: Mapping[str, Field]) -> dict[str, Found]:
+    """A record whose amount lost its decimal mark in OCR, when quantity times price tells so."""
+    names = {field.concept: name for name, field in fields.items()}
+    parts = [found.get(names.get(concept, "")) for concept in ("quantity", "unit_price", "amount")]
+    quantity, price, amount = parts
+    if quantity is None or price is None or amount is None or amount.row is None or amount.row.page.origin != "ocr":
+        return found
+    product, value = as_number(quantity) * as_number(price), as_number(amount)
+    if value.is_integer() and abs(value - product) > 1 and abs(value / 100 - product) < _CENT:
+        return {**found, names["amount"]: replace(amount, data=value / 100)}
     return found
 
 
@@ -161,7 +171,15 @@ def _cell_value(field: Field, key: str, record: Record, view: View) -> str | flo
         return record.cells[key][0].text.strip(" .)")
     if field.concept == "item_number":
         return _item_number(record, key)
+    if field.concept == "description" and len(record.cells[key]) > 1:
+        text = " ".join(cell.text for cell in _without_codes(record, key)) or text
     return text.strip(" ;") or None
+
+
+def _without_codes(record: Record, key: str) -> list[Cell]:
+    """The cells of a description but for a code or price on the line of the numbers, the words being above or below."""
+    numeric = {cell.row.index for name in ANCHORS for cell in record.cells.get(name, ())}
+    return [c for c in record.cells[key] if c.row.index not in numeric or any(letter.isalpha() for letter in c.text)]
 
 
 def _item_number(record: Record, key: str) -> str | None:

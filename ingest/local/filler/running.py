@@ -20,6 +20,7 @@ _INDENT_CHARS = 1.8
 # A line that ends this share of its column early, after a full stop, ends a paragraph.
 _SHORT_LINE = 0.85
 _TITLE_ROWS = 8
+_HEAD_LINES = 3
 _MAX_PARAGRAPH_CHARS = 12000
 _PAGE_LABEL = re.compile(
     r"^[\s\-–—|·]*(?:(?:page|seite|p[aá]gina|p[aá]g\.?|blatt|s\.|p\.)\s*)?[\[(]?(?:\d{1,4}|[ivxl]{1,6})[\])]?"
@@ -34,12 +35,22 @@ _ITEM = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?…]+['\"”’»)\]]*(?=\s+['\"“‘«(\[¿¡§•]*[A-ZÀ-ÞΑ-ΩА-Я0-9¿¡])|[。！？]")
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(\[\"“])(?:[A-Za-z]|No|Nos|Nr|Inc|Corp|Co|Ltd|Mr|Mrs|Ms|Dr|Prof|St|Sr|Sra|Jr|Art|Arts|Abs|Ziff|vs|etc|approx|ca|bzw|usw|vgl|"
-    r"gem|ggf|inkl|zzgl|Fig|Figs|Eq|Sec|Tab|al|cf|i\.e|e\.g|z\.B|d\.h|u\.a|U\.S|U\.K|S\.A|S\.L|p\.ex|núm|Mme|Str|art|inc|"
+    r"(?:^|[\s(\[\"“])(?:[A-Za-z]|No|Nos|Nr|Inc|Corp|Co|Ltd|Mr|Mrs|Ms|Dr|Prof|St|Sr|Sra|Jr|Art|Arts|Abs|Ziff"
+    r"|vs|etc|approx|ca|bzw|usw|vgl|"
+    r"gem|ggf|inkl|zzgl|Fig|Figs|Eq|Sec|Tab|al|cf|i\.e|e\.g|z\.B|d\.h|u\.a|U\.S|U\.K|S\.A|S\.L|p\.ex|núm|Mme"
+    r"|Str|art|inc|"
     r"\d{1,2}(?:\.\d{1,2})*|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec|Abb|Bd|Hrsg|Tel|Rev|Vol|pp|Lit|Buchst|Satz|ff|S|Nro)$"
 )
+# Headings that stand by themselves whatever is printed around them.
+_SECTION_WORD = re.compile(
+    r"^(?:abstract|references|bibliography|acknowledge?ments?|literatur(?:verzeichnis)?|zusammenfassung|danksagung|références|"
+    r"bibliographie|remerciements|résumé|referencias|bibliografía|agradecimientos|resumen)\s*:?$",
+    re.IGNORECASE,
+)
 _CAPTION = re.compile(
-    r"^(?:fig(?:ure|\.)?|table|tab\.|abb(?:ildung|\.)|tabelle|tableau|figura|tabla|tabella|scheme|exhibit|chart)\s?\d{1,3}\s?[.:|–—-]",
+    r"^(?:(?:key\s?-?words|index terms|mots[- ]cl[ée]s|palabras[- ]clave|schlagw[oö]rter|abstract)\s?[:.—–-]"
+    r"|(?:fig(?:ure|\.)?|table|tab\.|abb(?:ildung|\.)|tabelle|tableau|figura|tabla|tabella|scheme|exhibit"
+    r"|chart)\s?\d{1,3}\s?[.:|–—-])",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -127,7 +138,7 @@ class Running:
 
     @cached_property
     def _words(self) -> Counter[str]:
-        """How often each word stands within a line, hyphens kept: tells which hyphens at line ends belong to the word."""
+        """How often each word stands within a line, hyphens kept: to tell which hyphens belong to the word."""
         counts: Counter[str] = Counter()
         for row in self.view.rows:
             counts.update(word.lower() for word in _WORD.findall(row.text[:500]))
@@ -189,6 +200,13 @@ def _continues(group: Sequence[Strip], strip: Strip, usual: dict[int, float]) ->
     if strip.gap - usual.get(id(strip.row.page), 0.0) > limit:
         return False
     char = strip.row.page.char_width
+    if len(group) == 1 and above.row.index < _HEAD_LINES and above.row.page.number <= 1 and not above.is_loose:
+        # A short first line stands by itself though the next one begins with a small letter: a title.
+        is_short = above.x1 < above.left + 0.6 * (above.right - above.left)
+        if is_short and not above.text.endswith((",", "-", ":")) and _is_lower(strip.text):
+            return False
+    if _SECTION_WORD.match(strip.text) or _SECTION_WORD.match(above.text):
+        return False
     if strip.is_cells != above.is_cells or _CAPTION.match(strip.text):
         return False
     if (strip.is_centred or above.is_centred) and abs(strip.x0 - above.x0) > 2.5 * char and len(group) <= 3:
@@ -203,12 +221,19 @@ def _continues(group: Sequence[Strip], strip: Strip, usual: dict[int, float]) ->
         return ends_early is False and not _ends_heading(above.text)
     if is_heading_line(strip) and (ended or ends_early):
         return False
-    return not (ends_early and not ended and above.x1 < above.left + 0.6 * (above.right - above.left) and _starts_anew(strip, above))
+    return not (
+        ends_early
+        and not ended
+        and above.x1 < above.left + 0.6 * (above.right - above.left)
+        and _starts_anew(strip, above)
+    )
 
 
 def _starts_anew(strip: Strip, above: Strip) -> bool:
     """Whether a line below a short, unended line is something of its own, as in addresses, lists and headings."""
-    return not _is_lower(strip.text) and (len(above.text) < 60 or strip.x1 - strip.left > 0.8 * (strip.right - strip.left))
+    return not _is_lower(strip.text) and (
+        len(above.text) < 60 or strip.x1 - strip.left > 0.8 * (strip.right - strip.left)
+    )
 
 
 def _is_lower(text: str) -> bool:
@@ -220,19 +245,24 @@ def _ends_heading(text: str) -> bool:
 
 
 _NUMBERED = re.compile(
-    r"^(?:(?:§+|art(?:ikel|icle|ículo|icolo)?\.?|section|chapter|kapitel|chapitre|capítulo|abschnitt|teil|part|clause|cláusula|annex|appendix|anhang|annexe|anexo|anlage)\s*)?"
+    r"^(?:(?:§+|art(?:ikel|icle|ículo|icolo)?\.?|section|chapter|kapitel|chapitre|capítulo|abschnitt|teil|part"
+    r"|clause|cláusula|annex|appendix|anhang|annexe|anexo|anlage)\s*)?"
     r"(?:\d{1,2}(?:\.\d{1,2}){0,3}|[IVX]{1,5}(?=[. ])|[A-H](?=\.\s))[.):]?\s+\S",
     re.IGNORECASE,
 )
-_OPEN_END = re.compile(r"(?:[,;]|\b(?:the|of|and|or|to|in|a|an|for|with|by|is|are|at|on|der|die|das|und|des|von|le|la|de|et|du|el|y|los|las))$", re.IGNORECASE)
+_OPEN_END = re.compile(
+    r"(?:[,;]|\b(?:the|of|and|or|to|in|a|an|for|with|by|is|are|at|on|der|die|das|und|des|von|le|la|de|et|du|el"
+    r"|y|los|las))$",
+    re.IGNORECASE,
+)
 _NOT_IN_HEADING = re.compile(r"[@€$]|https?:|www\.|\d{4}-\d\d|[,;]$|\.\s+[a-z]")
 
 
 def is_heading_line(strip: Strip) -> bool:
-    """Whether a line looks like a heading by itself: numbered and short, in capitals, or short title case without end."""
+    """Whether a line looks like a heading by itself: numbered and short, or in capitals."""
     text = strip.text.strip()
     letters = [character for character in text if character.isalpha()]
-    if not 2 < len(letters) or len(text) > 90 or _NOT_IN_HEADING.search(text):
+    if not len(letters) > 2 or len(text) > 90 or _NOT_IN_HEADING.search(text):
         return False
     words = text.split()
     if _NUMBERED.match(text) and len(words) <= 14 and not _OPEN_END.search(text):
@@ -291,4 +321,3 @@ def _skip(text: str, start: int) -> int:
     while start < len(text) and text[start].isspace():
         start += 1
     return start
-

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ingest.local.filler import prose
+from ingest.local.filler import payment, prose
 from ingest.local.filler.candidates import Candidate, candidates_for
 from ingest.local.filler.codes import find_iban
 from ingest.local.filler.dates import find_dates, find_times
 from ingest.local.filler.fields import Field
 from ingest.local.filler.found import Found, from_candidate
-from ingest.local.filler.numbers import CODES, SYMBOLS, find_numbers
 from ingest.local.filler.own_words import find_by_own_words
 from ingest.local.filler.schema import Node
 from ingest.local.filler.text import name_words
@@ -48,6 +46,8 @@ _DETAILS = frozenset({"tax_id", "email", "phone", "website", "fax"})
 
 def find(asked: Field, node: Node, facts: Facts) -> Found | None:
     """The value of a field, or None where the document does not say."""
+    if prose.answers(asked, facts):
+        return prose.find(asked, node, facts)
     if asked.role and asked.attribute:
         return facts.parties.get(asked.role, asked.attribute)
     if asked.concept in _TOTALS:
@@ -122,27 +122,6 @@ def _issue_date(asked: Field, facts: Facts) -> Found | None:
     return None
 
 
-_UNTIL = re.compile(
-    r"\b(?:bis|until|by|before|avant|au plus tard|antes|hasta|vóór|voor|uiterlijk|entro|no later than|spätestens)\b",
-    re.IGNORECASE,
-)
-
-
-def _due_date(asked: Field, facts: Facts) -> Found | None:
-    """The labelled date, else the one in a sentence that asks to pay until then."""
-    best = _best(asked, facts)
-    if best:
-        return from_candidate(best)
-    for row in facts.view.rows:
-        match = _UNTIL.search(row.text)
-        if not match or not _PAYING.search(row.text) or row.index in facts.table_rows:
-            continue
-        dates = find_dates(row.text[match.end() : match.end() + 40])
-        if dates:
-            return Found(dates[0].resolve(facts.view.month_first).isoformat(), row, match[0], 0.6)
-    return None
-
-
 def _time(asked: Field, facts: Facts) -> Found | None:
     """The time of day beside the document's date, else the first labelled or bare one."""
     for row in facts.view.rows:
@@ -167,51 +146,6 @@ def _currency(asked: Field, facts: Facts) -> Found | None:
         return from_candidate(best)
     code = facts.view.currency
     return Found(code, None, None, 0.8) if code else None
-
-
-_DAYS = re.compile(
-    r"\b\d{1,3}\s*(?:days?|tage?n?|jours?|d[ií]as?|giorni|dagen|gg|net)\b|\bnet(?:to)?\s*\d{1,3}\b|"
-    r"\b(?:immediate(?:ly)?|sofort|imm[eé]diat\w*|contado|due (?:up)?on receipt|upon receipt|rein netto|ohne abzug|à réception|a la vista)\b",
-    re.IGNORECASE,
-)
-_PAYING = re.compile(
-    r"\b(?:pay|paid|payable|payment|terms|due|net|zahl\w*|überweis\w*|fällig\w*|netto|skonto|betrag|paiement|payer|règlement|régler|"
-    r"échéance|payable|pago|pagar|pagadero|abonar|vencimiento|contado|pagamento|betal\w*|betaal\w*|bedrag|overmaken|over te maken|voldoen|remit|bonifico|transferencia|virement)\b",
-    re.IGNORECASE,
-)
-
-
-def _payment_method(asked: Field, facts: Facts) -> Found | None:
-    """The labelled way of paying, else the words beside the amount handed over."""
-    best = _best(asked, facts)
-    if best:
-        return from_candidate(best)
-    paid = facts.totals.get("paid")
-    if paid is None:
-        return None
-    words = next((s.text for s in facts.view.rows[paid.label_row].segments if s.x0 == paid.x0), paid.label)
-    numbers = find_numbers(words, facts.view.decimal)
-    text = (words[: numbers[0].start] if numbers else words).strip(" :")
-    parts = text.split()
-    if len(parts) > 1 and parts[-1].strip("()") in CODES | SYMBOLS.keys():
-        text = " ".join(parts[:-1])
-    return Found(text, paid.row, paid.label, 0.7)
-
-
-def _payment_terms(asked: Field, facts: Facts) -> Found | None:
-    """The line that says within how many days, or on what terms, to pay; else what stands beside the label."""
-    best = _best(asked, facts)
-    for row in facts.view.rows:
-        for segment in row.segments:
-            if facts.is_in_table(row.index, segment.x0) or not (
-                _DAYS.search(segment.text) and _PAYING.search(segment.text)
-            ):
-                continue
-            if 8 <= len(segment.text) <= 200:
-                return Found(segment.text.strip(), row, None, 0.8)
-    if best and _DAYS.search(str(best.data)):
-        return from_candidate(best)
-    return from_candidate(best) if best and best.place != "below" and not best.is_weak else None
 
 
 def _period(asked: Field, facts: Facts) -> Found | None:
@@ -251,13 +185,13 @@ def _iban(asked: Field, facts: Facts) -> Found | None:
 _SPECIAL: dict[str, Callable[[Field, Facts], Found | None]] = {
     "invoice_number": _document_number,
     "issue_date": _issue_date,
-    "due_date": _due_date,
+    "due_date": lambda asked, facts: payment.due_date(_best(asked, facts), facts),
     "time": _time,
     "currency": _currency,
     "iban": _iban,
-    "payment_terms": _payment_terms,
+    "payment_terms": lambda asked, facts: payment.payment_terms(_best(asked, facts), facts),
     "period_start": _period,
     "period_end": _period,
     "tv_contract": _contract,
-    "payment_method": _payment_method,
+    "payment_method": lambda asked, facts: payment.payment_method(_best(asked, facts), facts),
 }

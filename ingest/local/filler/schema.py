@@ -204,7 +204,8 @@ def blank(schema: Schema, node: Any, depth: int = 0) -> Json:
     kinds = types_of(plain)
     if "object" in kinds:
         required = plain.get("required", ())
-        return {name: blank(schema, child, depth + 1) for name, child in properties(plain) if name in required}
+        data = {name: blank(schema, child, depth + 1) for name, child in properties(plain) if name in required}
+        return {**data, **unnamed_required(schema, plain, data)}
     if "array" in kinds:
         count = min(int(plain.get("minItems", 0) or 0), 50)
         return [blank(schema, plain.get("items", {}), depth + 1) for _ in range(count)]
@@ -221,6 +222,15 @@ def _least_number(node: Node) -> Json:
     if "exclusiveMinimum" in node and not isinstance(node["exclusiveMinimum"], bool):
         return max(int(node["exclusiveMinimum"]) + 1, 0)
     return min(0, node["maximum"]) if isinstance(node.get("maximum"), (int, float)) else 0
+
+
+def unnamed_required(schema: Schema, node: Node, data: Mapping[str, Json]) -> dict[str, Json]:
+    """Blank values for properties that an object requires without describing them."""
+    required = node.get("required", ())
+    missing = (
+        [name for name in required if isinstance(name, str) and name not in data] if isinstance(required, list) else []
+    )
+    return {name: blank(schema, node.get("additionalProperties", {}), 1) for name in missing}
 
 
 def properties(node: Node) -> Iterator[tuple[str, Any]]:

@@ -21,9 +21,14 @@ _MAX_SIGNATURES = 20
 _MAX_REGIONS = 6
 # Labels this far apart, in characters, stand in columns of their own.
 _COLUMN_CHARS = 14.0
-_PERSON = re.compile(r"^(?:(?:Dr|Prof|Mr|Mrs|Ms|M|Mme|Herr|Frau|D|Dña|Don|Doña|Dipl\.-Ing)\.?\s+)*(?:[A-ZÀ-Þ][\w'’.-]*\.?\s+){1,4}[A-ZÀ-Þ][\w'’-]+\.?(?:,?\s(?:Jr|Sr|II|III|PhD|Esq)\.?)?$")
+_PERSON = re.compile(
+    r"^(?:(?:Dr|Prof|Mr|Mrs|Ms|M|Mme|Herr|Frau|D|Dña|Don|Doña"
+    r"|Dipl\.-Ing)\.?\s+)*(?:[A-ZÀ-Þ][\w'’.-]*\.?\s+){1,4}[A-ZÀ-Þ][\w'’-]+\.?(?:,?\s(?:Jr|Sr|II|III|PhD"
+    r"|Esq)\.?)?$"
+)
 _ONE_LINE = re.compile(
-    r"^(?P<place>[A-ZÀ-Þ][\w .'’-]{1,40}?),?\s+(?:den|le|a|am|the|on)?\s*(?P<date>[^–—|]{6,30}?)\s*[–—|-]\s+(?P<name>[^,(]{4,60}),\s*(?P<title>[^(]{3,70}?)\s*(?:\((?P<party>[^)]{2,60})\))?$"
+    r"^(?P<place>[A-ZÀ-Þ][\w .'’-]{1,40}?),?\s+(?:den|le|a|am|the|on)?\s*(?P<date>[^–—|]{6,30}?)\s*[–—"
+    r"|-]\s+(?P<name>[^,(]{4,60}),\s*(?P<title>[^(]{3,70}?)\s*(?:\((?P<party>[^)]{2,60})\))?$"
 )
 _RULE = re.compile(r"_{3,}|\.{5,}|…{2,}|-{5,}")
 _SIGNED = re.compile(r"^/?s/?/\s*", re.IGNORECASE)
@@ -65,7 +70,11 @@ def read_signatures(view: View, parties: Sequence[ContractParty]) -> list[dict[s
             blocks = [block for column in _columns(rows) for block in _blocks(column, view, parties)]
         for block in blocks:
             record = _record(block, parties) if block.name else None
-            key = (fold(str(record["name"].data)), str(record["party"].data) if "party" in record else "") if record else ("", "")
+            key = (
+                (fold(str(record["name"].data)), str(record["party"].data) if "party" in record else "")
+                if record
+                else ("", "")
+            )
             if record and key not in seen and len(records) < _MAX_SIGNATURES:
                 seen.add(key)
                 records.append(record)
@@ -107,7 +116,10 @@ def _regions(view: View) -> Iterator[list[Row]]:
                 return
     if covered < 0:
         tail = list(view.rows[-45:])
-        if any(_ONE_LINE.match(row.text) for row in tail) or sum(bool(_label_of(s.text)) for r in tail for s in r.segments) >= 2:
+        if (
+            any(_ONE_LINE.match(row.text) for row in tail)
+            or sum(bool(_label_of(s.text)) for r in tail for s in r.segments) >= 2
+        ):
             yield tail
 
 
@@ -131,7 +143,9 @@ def _one_line_blocks(rows: Sequence[Row], view: View) -> Iterator[_Block]:
 def _labels() -> re.Pattern[str]:
     kinds = words()["signature"]
     groups = "|".join(f"(?P<{kind}>{'|'.join(kinds[kind])})" for kind in ("name", "title", "date", "by"))
-    return re.compile(rf"^(?:{groups})(?:\s*\([^)]{{2,20}}\))?\s*(?:[:.]\s*|(?=\s/s/)|(?<=/s/)\s*|(?=\s*_{{3}})|$)", re.IGNORECASE)
+    return re.compile(
+        rf"^(?:{groups})(?:\s*\([^)]{{2,20}}\))?\s*(?:[:.]\s*|(?=\s/s/)|(?<=/s/)\s*|(?=\s*_{{3}})|$)", re.IGNORECASE
+    )
 
 
 def _label_of(text: str) -> tuple[str, str] | None:
@@ -140,7 +154,11 @@ def _label_of(text: str) -> tuple[str, str] | None:
     if not match or not match.lastgroup:
         return None
     kind = next(kind for kind in ("name", "title", "date", "by") if match[kind])
-    if kind in ("by", "date") and not re.search(r"[:.]\s*$|/s/|^(?:fdo|gez|by\s*$)", match[0].strip(), re.IGNORECASE) and text[match.end() :].strip()[:1].islower():
+    if (
+        kind in ("by", "date")
+        and not re.search(r"[:.]\s*$|/s/|^(?:fdo|gez|by\s*$)", match[0].strip(), re.IGNORECASE)
+        and text[match.end() :].strip()[:1].islower()
+    ):
         return None
     return kind, text[match.end() :].strip(" :_")
 
@@ -150,7 +168,9 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
     edges: list[float] = []
     for row in rows:
         for segment in row.segments:
-            if _label_of(segment.text) and all(abs(segment.x0 - edge) > _COLUMN_CHARS * row.page.char_width for edge in edges):
+            if _label_of(segment.text) and all(
+                abs(segment.x0 - edge) > _COLUMN_CHARS * row.page.char_width for edge in edges
+            ):
                 edges.append(segment.x0)
     main = [edge for edge in sorted(edges) if _weight(rows, edge) >= 2] or sorted(edges)[:1]
     columns = [_Column(edge) for edge in main] or [_Column(0.0)]
@@ -191,7 +211,9 @@ def _blocks(column: _Column, view: View, parties: Sequence[ContractParty]) -> It
         elif label:
             kind, value = label
             again = block.name is not None and fold(block.name[0]) == fold(_SIGNED.sub("", value).strip(" ,"))
-            if (kind == "by" and block.is_signed and block.lines > 1 and not again) or (kind == "name" and block.is_signed and block.name and block.has_signature and block.lines > 3):
+            if (kind == "by" and block.is_signed and block.lines > 1 and not again) or (
+                kind == "name" and block.is_signed and block.name and block.has_signature and block.lines > 3
+            ):
                 yield block
                 block = _Block(party=block.party if block.lines <= 1 else None)
             _take(block, kind, value, row, view)
@@ -239,7 +261,7 @@ def _take_bare(block: _Block, text: str, row: Row, view: View) -> None:
 
 def _is_party_line(text: str, parties: Sequence[ContractParty]) -> bool:
     """Whether a line names a party: one of the opening's, its role, or a company's name by itself."""
-    if len(text) > 90 or text.endswith((".", ";")) and not has_legal_form(text):
+    if len(text) > 90 or (text.endswith((".", ";")) and not has_legal_form(text)):
         return False
     if squash(text) in _role_words():
         return True

@@ -20,6 +20,7 @@ _SIDE_AMOUNTS = frozenset({"discount_total", "charge_total"})
 _SUBTOTALS = ("zwischensumme", "subtotal", "soustotal", "subtotaal")
 _CONTINUED_GAP = 0.7
 _MAX_SILENT_ROWS = 14
+_LEAD_ROWS = 2
 _APART_GAP = 1.7
 # A note such as `Gross price: 9.90` below a record is no part of its description.
 _LABELLED_NUMBER = re.compile(r"^\s*[^\W\d][^:]{2,48}\s?:\s*-?\d[\d.,]*\s*(?:%|[€$£]|[A-Z]{3})?\s*$")
@@ -121,6 +122,7 @@ class _Body:
         self.pending: list[tuple[Row, dict[str, str]]] = []
         self.current: Record | None = None
         self.silent = 0
+        self.is_text_above = False
 
     def read(self, start: int, stop: int) -> None:
         """Take in rows until the table ends: at totals, at the next heading, after a long silence."""
@@ -151,7 +153,7 @@ class _Body:
         self.table.rights[row_index] = self.heading.right
 
     def _resumes(self, first: Row, stop: int) -> bool:
-        """Whether a new page without a heading goes on with records: its first lines of substance have numbers in place."""
+        """Whether a new page without a heading goes on with records, by the numbers in its first lines."""
         for row in self.view.rows[first.index : min(first.index + 12, stop)]:
             if row.page is not first.page or row.is_repeated or self._is_carried(row):
                 continue
@@ -224,12 +226,13 @@ class _Body:
         self.silent += 1
         if self.silent > _MAX_SILENT_ROWS:
             return False
-        if self.current is not None and row.gap <= _CONTINUED_GAP and row.index == self.current.last_row + 1:
+        follows = self.current is not None and row.index == self.current.last_row + 1 and row.gap <= _CONTINUED_GAP
+        if follows and not self.is_text_above:
             has_numbers = any(key in _NUMERIC and any(c.isdigit() for c in text) for key, text in cells.items())
             if has_numbers or _LABELLED_NUMBER.match(row.text):
                 self.pending.append((row, cells))
             else:
-                self._fill(row, {key: text for key, text in cells.items() if key not in _NUMERIC})
+                self._fill(row, self._words(row, cells))
         else:
             self.pending.append((row, cells))
             self._late_position(cells, row)
@@ -253,10 +256,18 @@ class _Body:
                 break
             lead.append((above, above_cells))
             expected -= 1
-        if "description" not in cells:
-            for above, above_cells in reversed(lead):
-                self._fill(above, above_cells)
+        if not any(character.isalpha() for character in cells.get("description", "")):
+            # Which way descriptions stand shows at the first record; later ones keep to it.
+            self.is_text_above = self.is_text_above or (bool(lead) and len(self.table.records) == 1)
+            for above, above_cells in reversed(lead[:_LEAD_ROWS]):
+                self._fill(above, self._words(above, above_cells))
         self.pending.clear()
+
+    def _words(self, row: Row, cells: dict[str, str]) -> dict[str, str]:
+        """The cells of a line without numbers; a text that runs on under several columns is description as a whole."""
+        if len(row.segments) == 1 and len(cells) > 1 and not _NUMERIC.isdisjoint(cells):
+            return {"description": row.segments[0].text}
+        return {key: text for key, text in cells.items() if key not in _NUMERIC}
 
     def _fill(self, row: Row, cells: dict[str, str]) -> None:
         assert self.current is not None
@@ -267,11 +278,8 @@ class _Body:
 
     def _late_position(self, cells: dict[str, str], row: Row) -> None:
         """A position number printed at half height of a tall record goes to the record it stands in."""
-        if set(cells) == {"position"} or (
-            cells.get("position") and self.current and "position" not in self.current.cells
-        ):
-            if self.current is not None and "position" not in self.current.cells:
-                self.current.add("position", Cell(cells["position"], row))
+        if "position" in cells and self.current is not None and "position" not in self.current.cells:
+            self.current.add("position", Cell(cells["position"], row))
 
     def _anchors(self, cells: dict[str, str]) -> list[str]:
         """The anchor columns of a line that hold a number."""
@@ -297,7 +305,7 @@ class _Body:
         return not any(number.is_money for text in known[:3] for number in find_numbers(text, self.view.decimal))
 
     def _suffices(self, found: Sequence[str]) -> bool:
-        """Whether the columns with numbers make a line one of a record: more than a bare quantity, two in a tax summary."""
+        """Whether these columns with numbers make a record: more than a bare quantity, two in a tax summary."""
         if self.is_tax_summary:
             return len(found) >= 2
         return found != ["quantity"] or not self.heading.concepts & {"amount", "unit_price"}
@@ -356,7 +364,7 @@ class _Body:
                 yield column, " ".join(words[column.index])
 
     def _nearest(self, segment: Segment, row: Row) -> Column | None:
-        """The column for a segment that stands under no heading: numbers go to number columns, words to the column left."""
+        """The column for a segment that stands under no heading: the nearest, of numbers for a number."""
         is_number = bool(find_numbers(segment.text, self.view.decimal)) and sum(c.isalpha() for c in segment.text) <= 4
         best: tuple[float, Column] | None = None
         for column in self.columns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ingest.local.filler import vocabulary
@@ -20,8 +20,8 @@ _MAX_HEADING_ROWS = 4
 _HEADING_GAP = 0.9
 # Order in which concepts claim columns where a heading fits several; the most telling first.
 _CLAIM_ORDER = (
-    "unit_price", "tax_rate", "tax_amount", "discount", "description", "position", "item_number", "unit", "line_date", "amount",
-    "quantity", "tax_basis",
+    "unit_price", "tax_rate", "tax_amount", "discount", "description", "position", "item_number", "unit", "line_date",
+    "amount", "quantity", "tax_basis",
 )  # fmt: skip
 # Concepts that stand right of their rivals: the last fitting column is theirs.
 _RIGHTMOST = frozenset({"amount"})
@@ -66,33 +66,41 @@ class _Piece:
     is_known: bool
 
 
-def find_headings(view: View, own_labels: frozenset[str] = frozenset()) -> list[Heading]:
-    """The headings of all tables, from top to bottom.
-
-    `own_labels` are squashed column names a schema uses beyond the vocabulary.
-    """
+def find_headings(view: View) -> list[Heading]:
+    """The headings of all tables, from top to bottom."""
     known = vocabulary.columns()
-    labels = {**known.by_label, **{label: () for label in own_labels if label not in known.by_label}}
-    longest = max(known.longest, *(len(label) for label in own_labels)) if own_labels else known.longest
-    pieces = []
+    pieces: list[list[_Piece]] = []
     rights: list[float] = []
     for row in view.rows:
-        left_part, right = _before_amounts(row, view, _pieces(row, view, labels, longest))
+        left_part, right = _before_amounts(row, view, _pieces(row, view, known.by_label, known.longest))
         pieces.append(left_part)
         rights.append(right)
     headings: list[Heading] = []
     index = 0
     while index < len(view.rows):
-        if _known_count(pieces[index]) >= 1 and _looks_like_heading(pieces[index]):
-            heading = _heading_at(view, index, pieces, labels)
-            if heading:
-                headings.append(replace(heading, right=min(rights[heading.first : heading.last + 1])))
-                index = heading.last
+        heading = _best_heading(view, index, pieces, known.by_label)
+        if heading:
+            headings.append(replace(heading, right=min(rights[heading.first : heading.last + 1])))
+            index = heading.last
         index += 1
     return headings
 
 
-def _pieces(row: Row, view: View, labels: dict[str, tuple[Meaning, ...]], longest: int) -> list[_Piece]:
+def _best_heading(
+    view: View, start: int, pieces: Sequence[Sequence[_Piece]], labels: Mapping[str, tuple[Meaning, ...]]
+) -> Heading | None:
+    """The heading that begins at a row, or a better one within it, as a line above need not belong to it."""
+    if not _known_count(pieces[start]) or not _looks_like_heading(pieces[start]):
+        return None
+    best = _heading_at(view, start, pieces, labels)
+    for later in range(start + 1, best.last + 1) if best else ():
+        shorter = _heading_at(view, later, pieces, labels)
+        if shorter and best and _worth(shorter) > _worth(best):
+            best = shorter
+    return best
+
+
+def _pieces(row: Row, view: View, labels: Mapping[str, tuple[Meaning, ...]], longest: int) -> list[_Piece]:
     """The segments of a row, each cut where several known headings stand in it side by side."""
     pieces: list[_Piece] = []
     for index, segment in enumerate(row.segments):
@@ -134,14 +142,16 @@ def _before_amounts(row: Row, view: View, pieces: list[_Piece]) -> tuple[list[_P
 
 
 def _looks_like_heading(pieces: Sequence[_Piece]) -> bool:
-    """Whether a row may be part of a heading: short words, hardly a digit, no sentence."""
+    """Whether a row may be part of a heading: short words, hardly a digit, no sentence, no label with its value."""
     text = " ".join(piece.segment.text for piece in pieces)
     digits = sum(character.isdigit() for character in text)
-    return digits <= 2 and all(len(piece.segment.tokens) <= 6 for piece in pieces) and not text.rstrip().endswith(":")
+    if text.endswith(":") and len(pieces) < _MIN_COLUMNS:
+        return False
+    return digits <= 2 and all(len(p.segment.tokens) <= 6 and ":" not in p.segment.text[:-1] for p in pieces)
 
 
 def _heading_at(
-    view: View, start: int, pieces: Sequence[Sequence[_Piece]], labels: dict[str, tuple[Meaning, ...]]
+    view: View, start: int, pieces: Sequence[Sequence[_Piece]], labels: Mapping[str, tuple[Meaning, ...]]
 ) -> Heading | None:
     """The heading that begins at a row, taking in the rows below that belong to it."""
     best: Heading | None = None
@@ -180,7 +190,9 @@ def _is_heading(heading: Heading) -> bool:
     return len(concepts) == 2 and "amount" in concepts and bool(concepts & {"description", "tax_rate"})
 
 
-def _columns(band: Sequence[_Piece], labels: dict[str, tuple[Meaning, ...]], char_width: float) -> tuple[Column, ...]:
+def _columns(
+    band: Sequence[_Piece], labels: Mapping[str, tuple[Meaning, ...]], char_width: float
+) -> tuple[Column, ...]:
     """Pieces of the heading rows gathered to columns by their horizontal overlap, and given meanings."""
     clusters: list[list[_Piece]] = []
     for piece in sorted(band, key=lambda p: (p.segment.x0, p.row)):
@@ -203,7 +215,7 @@ def _columns(band: Sequence[_Piece], labels: dict[str, tuple[Meaning, ...]], cha
     return _claim(raw)
 
 
-def _meanings(heading: str, lines: Sequence[str], labels: dict[str, tuple[Meaning, ...]]) -> tuple[Meaning, ...]:
+def _meanings(heading: str, lines: Sequence[str], labels: Mapping[str, tuple[Meaning, ...]]) -> tuple[Meaning, ...]:
     """Meanings of a heading: of all its words, of its words without a unit in brackets, of one of its lines."""
     tries = [
         heading,
@@ -239,6 +251,9 @@ def _claim(columns: Sequence[Column]) -> tuple[Column, ...]:
                 index = _claimant(columns, concept, weak, chosen)
                 if index is not None:
                     chosen[index] = concept
+    free = [column.index for column in columns if column.index not in chosen]
+    if free and "description" not in chosen.values() and not is_tax and free[0] < max(chosen, default=0):
+        chosen[free[0]] = "description"
     return tuple(
         Column(column.index, column.heading, column.x0, column.x1, chosen.get(column.index), column.meanings)
         for column in columns
@@ -246,7 +261,7 @@ def _claim(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 
 def _claimant(columns: Sequence[Column], concept: str, weak: bool, chosen: dict[int, str]) -> int | None:
-    """The free column that fits a concept best: one that can mean nothing else, the last for concepts that stand right."""
+    """The free column that fits a concept best: one of no other meaning, the last for concepts that stand right."""
     fitting = [
         column.index
         for column in columns

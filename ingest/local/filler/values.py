@@ -12,7 +12,6 @@ from ingest.local.filler.numbers import CODES, SYMBOLS, Number, find_numbers
 from ingest.local.filler.view import View
 
 _LEADING = re.compile(r"^[\s:#.\-–=|*]+(?=\S)")
-_SYMBOL_WORD = re.compile(r"[A-Z]{3}|[^\w\s]{1,3}|[A-Za-zł]{1,4}\$?")
 # A bare number among this many letters is part of a sentence rather than an amount.
 _FOREIGN_LETTERS = 5
 

@@ -23,12 +23,15 @@ _PAGE_NUMBER = re.compile(
     re.IGNORECASE,
 )
 # Words of lines that carry a sum over a page break: anywhere in the line, or at its beginning.
-_CARRIED_INSIDE = (
-    "ubertrag", "carriedforward", "broughtforward", "carryforward", "carryover", "carriedover", "areporter", "sumaysigue", "sumaanterior",
-    "overdracht", "transporteren", "anreporter", "reportpage", "reportdelapage", "continuedon", "seitensumme", "totalpage", "pagetotal",
-    "pagesubtotal", "ariportare", "riporto", "sumaysiguen", "transportvonseite", "sigueenpagina", "continuedfrom", "continuednextpage",
-)  # fmt: skip
-_CARRIED_FIRST = ("report", "continued", "fortsetzung", "suite", "continua", "sigue", "vervolg")
+_CARRIED_INSIDE = tuple(
+    (
+        "ubertrag carriedforward broughtforward carryforward carryover carriedover areporter sumaysigue "
+        "sumaanterior overdracht transporteren anreporter reportpage reportdelapage continuedon seitensumme "
+        "totalpage pagetotal pagesubtotal ariportare riporto sumaysiguen transportvonseite sigueenpagina "
+        "continuedfrom continuednextpage"
+    ).split()
+)
+_CARRIED_FIRST = tuple(("report continued fortsetzung suite continua sigue vervolg").split())
 # Rows this near the top or bottom of a page may be a running head or foot.
 _MARGIN_ROWS = 12
 _MASKED_DIGITS = 4
@@ -61,10 +64,6 @@ class Row:
         if len(self.line.segments) > 3 or len(first) > 60:
             return False
         return any(word in first for word in _CARRIED_INSIDE) or first.startswith(_CARRIED_FIRST)
-
-    def chars(self, length: float) -> float:
-        """A horizontal length in characters of this page."""
-        return length / self.page.char_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +102,6 @@ class View:
         """The first date of a text as YYYY-MM-DD."""
         found = find_dates(text)
         return found[0].resolve(self.month_first).isoformat() if found else None
-
-    def rows_of(self, page: Page) -> list[Row]:
-        """The rows of one page."""
-        return [row for row in self.rows if row.page is page]
 
 
 def _by_concept(rows: Sequence[Row], hits: Sequence[Sequence[Hit]]) -> dict[str, tuple[tuple[Row, Hit, bool], ...]]:
