@@ -116,8 +116,19 @@ def _collides(word: Word, line: Sequence[Word]) -> bool:
 
 
 def _segments(line: Sequence[Word]) -> list[_Segment]:
+    """Cells of a table row, columns of prose: words that stand together.
+
+    The gaps that cannot be spaces are cut first, so that a heading's cells are not taken for one line of prose.
+    """
+    stretches = _cut(line, 2 * _SEGMENT_GAP)
+    groups = [group for stretch in stretches for group in _cut(stretch, _gap_limit(stretch))]
+    return [_Segment(group[0].bbox[0], group[-1].bbox[2], _join(_reading_order(group))) for group in groups]
+
+
+def _cut(line: Sequence[Word], limit: float) -> list[list[Word]]:
+    """The line cut at gaps wider than `limit` heights."""
     groups: list[list[Word]] = []
-    right, limit = -math.inf, _gap_limit(line)
+    right = -math.inf
     for word in line:
         x0, y0, x1, y1 = word.bbox
         if x0 - right <= limit * (y1 - y0):
@@ -125,14 +136,16 @@ def _segments(line: Sequence[Word]) -> list[_Segment]:
         else:
             groups.append([word])
         right = max(right, x1) if len(groups[-1]) > 1 else x1
-    return [_Segment(group[0].bbox[0], group[-1].bbox[2], _join(_reading_order(group))) for group in groups]
+    return groups
 
 
-def _gap_limit(line: Sequence[Word]) -> float:
+def _gap_limit(stretch: Sequence[Word]) -> float:
     """Widest gap between words of one segment, in heights: prose set to full width has wide spaces everywhere."""
-    if len(line) < _PROSE_WORDS or 10 * sum(word.text[0].isalpha() for word in line) < 7 * len(line):
+    alphabetic = sum(word.text[0].isalpha() for word in stretch)
+    if len(stretch) < _PROSE_WORDS or 10 * alphabetic < 7 * len(stretch):
         return _SEGMENT_GAP
-    gaps = sorted((b.bbox[0] - a.bbox[2]) / max(b.bbox[3] - b.bbox[1], 1e-6) for a, b in itertools.pairwise(line))
+    pairs = itertools.pairwise(stretch)
+    gaps = sorted((b.bbox[0] - a.bbox[2]) / max(b.bbox[3] - b.bbox[1], 1e-6) for a, b in pairs)
     return min(2 * _SEGMENT_GAP, max(_SEGMENT_GAP, 1.6 * gaps[len(gaps) // 4]))
 
 

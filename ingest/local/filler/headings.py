@@ -12,7 +12,7 @@ from ingest.local.filler.clauses import pattern, split_number
 from ingest.local.filler.columns import Strip
 from ingest.local.filler.dates import find_dates
 from ingest.local.filler.found import Found
-from ingest.local.filler.running import Paragraph, Running, is_heading_line
+from ingest.local.filler.running import Paragraph, Running, is_heading_line, is_slide
 from ingest.local.filler.signatures import is_role
 from ingest.local.filler.view import Row
 
@@ -210,6 +210,9 @@ class Headings:
         )
         if following is None or following.row.page.number > paragraph.row.page.number + 1:
             return False
+        above = self.running.paragraphs[paragraph.index - 1] if paragraph.index else None
+        if above is not None and is_slide(strip) and above.row.page is not strip.row.page and strip.text[:1].isupper():
+            return following.row.page is strip.row.page
         if is_heading_line(strip):
             return not (looks_upper(text) and (len(text) < 4 or any(c.isdigit() for c in text[-4:])))
         return self._stands_alone(paragraph, following)
@@ -252,7 +255,13 @@ def _may_be_title(paragraph: Paragraph) -> bool:
         or letters * 2 < len(text.replace(" ", ""))
     ):
         return False
-    if _NOISE.search(text) or is_contact(text) or find_place(text) or paragraph.strips[0].is_cells:
+    is_agreement = bool(pattern("title", "agreement").search(text))
+    if (
+        _NOISE.search(text)
+        or find_place(text)
+        or paragraph.strips[0].is_cells
+        or (is_contact(text) and not is_agreement)
+    ):
         return False
     dates = find_dates(text)
     if dates and letters - sum(c.isalpha() for c in text[dates[0].start : dates[0].end]) < 6:

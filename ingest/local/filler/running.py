@@ -21,6 +21,7 @@ _INDENT_CHARS = 1.8
 _SHORT_LINE = 0.85
 _TITLE_ROWS = 8
 _HEAD_LINES = 3
+_SLIDE_LINES, _SLIDE_CHARS = 14, 60
 _MAX_PARAGRAPH_CHARS = 12000
 _PAGE_LABEL = re.compile(
     r"^[\s\-–—|·]*(?:(?:page|seite|p[aá]gina|p[aá]g\.?|blatt|s\.|p\.)\s*)?[\[(]?(?:\d{1,4}|[ivxl]{1,6})[\])]?"
@@ -205,6 +206,8 @@ def _continues(group: Sequence[Strip], strip: Strip, usual: dict[int, float]) ->
         is_short = above.x1 < above.left + 0.6 * (above.right - above.left)
         if is_short and not above.text.endswith((",", "-", ":")) and _is_lower(strip.text):
             return False
+    if is_slide(strip) and not _is_lower(strip.text) and not above.text.endswith((",", "-")):
+        return False
     if _SECTION_WORD.match(strip.text) or _SECTION_WORD.match(above.text):
         return False
     if strip.is_cells != above.is_cells or _CAPTION.match(strip.text):
@@ -219,7 +222,8 @@ def _continues(group: Sequence[Strip], strip: Strip, usual: dict[int, float]) ->
         return False
     if is_heading_line(above) and len(group) <= 2:
         return ends_early is False and not _ends_heading(above.text)
-    if is_heading_line(strip) and (ended or ends_early):
+    is_brief = strip.x1 < strip.left + 0.6 * (strip.right - strip.left)
+    if is_heading_line(strip) and (ended or ends_early or is_brief):
         return False
     return not (
         ends_early
@@ -227,6 +231,12 @@ def _continues(group: Sequence[Strip], strip: Strip, usual: dict[int, float]) ->
         and above.x1 < above.left + 0.6 * (above.right - above.left)
         and _starts_anew(strip, above)
     )
+
+
+def is_slide(strip: Strip) -> bool:
+    """Whether a line stands on a page of a few short lines, such as a slide or a title page: each says its own."""
+    page = strip.row.page
+    return len(page.lines) <= _SLIDE_LINES and strip.right - strip.left < _SLIDE_CHARS * page.char_width
 
 
 def _starts_anew(strip: Strip, above: Strip) -> bool:
