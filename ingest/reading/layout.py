@@ -16,6 +16,8 @@ _MAX_COLUMNS = 240
 _SEGMENT_GAP = 0.5
 # Words from which a line may be prose rather than a row of cells.
 _PROSE_WORDS = 5
+# Gaps from which a page's typical space can be told.
+_TELLING_GAPS = 20
 # A shorter word in a narrow script can be higher than wide although it lies.
 _TELLING_CHARS = 5
 
@@ -47,6 +49,7 @@ def _layout(words: Sequence[Word]) -> str:
     left = min(word.bbox[0] for line in lines for word in line)
     right = max(word.bbox[2] for line in lines for word in line)
     unit = max(_char_width(words), (right - left) / _MAX_COLUMNS, 1e-6)
+    limit = _space_limit(lines)
     directions = [_direction(word.text) for word in words if not word.text.isascii()]
     is_mirrored = directions.count("R") > len(words) / 2
     rendered: list[str] = []
@@ -56,7 +59,7 @@ def _layout(words: Sequence[Word]) -> str:
         if bottom is not None and top - bottom > 0.8 * height:
             rendered.append("")
         bottom = max(w.bbox[3] for w in line)
-        segments = _segments(line)
+        segments = _segments(line, limit)
         if is_mirrored:
             segments = [_Segment(left + right - it.x1, left + right - it.x0, it.text) for it in reversed(segments)]
         rendered.append(_place(segments, left, unit))
@@ -115,13 +118,29 @@ def _collides(word: Word, line: Sequence[Word]) -> bool:
     return any(min(word.bbox[2], other.bbox[2]) - max(word.bbox[0], other.bbox[0]) > 0.5 for other in line)
 
 
-def _segments(line: Sequence[Word]) -> list[_Segment]:
+def _space_limit(lines: Sequence[Sequence[Word]]) -> float:
+    """Widest gap between words of one segment of this page, in heights.
+
+    Typewriter faces have spaces as wide as a narrow gutter elsewhere; their spaces are all alike, which tells them.
+    """
+    gaps = sorted(gap for line in lines for gap in _gaps(line) if gap > 0.05)
+    if len(gaps) < _TELLING_GAPS or gaps[len(gaps) // 4] > 1.25 * gaps[len(gaps) // 20]:
+        return _SEGMENT_GAP
+    return min(2 * _SEGMENT_GAP, max(_SEGMENT_GAP, 1.5 * gaps[len(gaps) // 4]))
+
+
+def _gaps(line: Sequence[Word]) -> list[float]:
+    """Gaps between neighbours on a line, in heights of the later word."""
+    return [(b.bbox[0] - a.bbox[2]) / max(b.bbox[3] - b.bbox[1], 1e-6) for a, b in itertools.pairwise(line)]
+
+
+def _segments(line: Sequence[Word], limit: float) -> list[_Segment]:
     """Cells of a table row, columns of prose: words that stand together.
 
     The gaps that cannot be spaces are cut first, so that a heading's cells are not taken for one line of prose.
     """
     stretches = _cut(line, 2 * _SEGMENT_GAP)
-    groups = [group for stretch in stretches for group in _cut(stretch, _gap_limit(stretch))]
+    groups = [group for stretch in stretches for group in _cut(stretch, max(limit, _prose_limit(stretch)))]
     return [_Segment(group[0].bbox[0], group[-1].bbox[2], _join(_reading_order(group))) for group in groups]
 
 
@@ -139,13 +158,12 @@ def _cut(line: Sequence[Word], limit: float) -> list[list[Word]]:
     return groups
 
 
-def _gap_limit(stretch: Sequence[Word]) -> float:
-    """Widest gap between words of one segment, in heights: prose set to full width has wide spaces everywhere."""
+def _prose_limit(stretch: Sequence[Word]) -> float:
+    """Widest gap between words of one line of prose, in heights: set to full width it has wide spaces everywhere."""
     alphabetic = sum(word.text[0].isalpha() for word in stretch)
     if len(stretch) < _PROSE_WORDS or 10 * alphabetic < 7 * len(stretch):
         return _SEGMENT_GAP
-    pairs = itertools.pairwise(stretch)
-    gaps = sorted((b.bbox[0] - a.bbox[2]) / max(b.bbox[3] - b.bbox[1], 1e-6) for a, b in pairs)
+    gaps = sorted(_gaps(stretch))
     return min(2 * _SEGMENT_GAP, max(_SEGMENT_GAP, 1.6 * gaps[len(gaps) // 4]))
 
 
