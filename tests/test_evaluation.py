@@ -444,3 +444,11 @@ def test_one_map_serves_truths_of_several_shapes() -> None:
         verdicts = [leaf.verdict for leaf in compare(predicted, expected, options).leaves]
         assert verdicts.count("matched") == len(expected)
         assert not {"missing", "wrong"} & set(verdicts)
+
+
+def test_signs_may_be_left_out_of_a_field() -> None:
+    """A credit note is negative on paper and positive in its XML; elsewhere a wrong sign is a wrong value."""
+    options = EvaluationOptions(unsigned=("totals",))
+    predicted, expected = {"totals": {"net": -5.5}, "balance": -5.5}, {"totals": {"net": 5.5}, "balance": 5.5}
+    verdicts = {leaf.field: leaf.verdict for leaf in compare(predicted, expected, options).leaves}
+    assert verdicts == {("totals", "net"): "matched", ("balance",): "wrong"}

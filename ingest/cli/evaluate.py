@@ -27,6 +27,7 @@ _existing = click.Path(exists=True, path_type=Path)
 @click.option(
     "--similar", multiple=True, metavar="PATH=SHARE", help="Texts match from this similarity, 0 to 1; repeatable."
 )
+@click.option("--unsigned", multiple=True, metavar="PATH", help="Compare these numbers without sign; repeatable.")
 @click.option(
     "--min",
     "minimums",
@@ -47,6 +48,7 @@ def evaluate(
     only: Sequence[str],
     day_first: bool,
     similar: Sequence[str],
+    unsigned: Sequence[str],
     minimums: Sequence[str],
     require_all: bool,
     differences: int,
@@ -66,6 +68,7 @@ def evaluate(
         only=tuple(only),
         day_first=day_first,
         similar=_shares("--similar", similar),
+        unsigned=tuple(unsigned),
         minimums=_shares("--min", minimums),
         require_all=require_all,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from ingest.showing.evaluation.alignment import MAX_EXACT_ROWS, Pair, best_pairing, good_pairing
-from ingest.showing.evaluation.judging import NOTHING, Judgement, is_empty, judge
+from ingest.showing.evaluation.judging import NOTHING, Judgement, is_empty, judge, without_sign
 from ingest.showing.evaluation.settings import EvaluationOptions, Path_, split_path
 from ingest.types import Json
 from ingest.values import canonical_json, normal_key
@@ -191,9 +191,14 @@ class _Comparer:
         return matches, weight + shared * _MATCH + (_WHOLE if matches == expected.size else 0)
 
     def _weight(self, predicted: Json, expected: Json, path: Path_) -> tuple[bool, int]:
-        judgement = judge(predicted, expected, self._options)
+        judgement = self._judge(predicted, expected, path)
         is_match = self._is_match(judgement, path)
         return is_match, _MATCH * is_match + int(_LIKENESS * judgement.similarity)
+
+    def _judge(self, predicted: Json, expected: Json, path: Path_) -> Judgement:
+        if self._options.is_unsigned(path):
+            predicted, expected = without_sign(predicted), without_sign(expected)
+        return judge(predicted, expected, self._options)
 
     def _is_match(self, judgement: Judgement, path: Path_) -> bool:
         needed = self._options.similarity_needed(path)
@@ -208,7 +213,7 @@ class _Comparer:
         elif is_empty(predicted):
             self.result.leaves.append(LeafResult(path, pointer, "missing", expected, None))
         else:
-            judgement = judge(predicted, expected, self._options)
+            judgement = self._judge(predicted, expected, path)
             verdict: Verdict = "matched" if self._is_match(judgement, path) else "wrong"
             self.result.leaves.append(LeafResult(path, pointer, verdict, expected, predicted, judgement))
 

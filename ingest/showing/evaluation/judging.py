@@ -71,6 +71,13 @@ def _judge(
     )
 
 
+def without_sign(value: Json) -> Json:
+    """A number, or a text that is one, without its minus."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return abs(value)
+    return value.strip("-\u2212 ") if isinstance(value, str) else value
+
+
 def is_empty(value: Json) -> bool:
     """Whether a leaf says nothing: null, or a text without a character."""
     return value is None or (isinstance(value, str) and not value.strip())

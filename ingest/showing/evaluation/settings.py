@@ -26,6 +26,8 @@ class EvaluationOptions:
     - `absolute_tolerance`, `relative_tolerance`: how far numbers may differ, whichever allows more; whole numbers
       must be equal.
     - `similar`: by path, the similarity (0 to 1) of texts without case, spaces and punctuation from which they match.
+    - `unsigned`: paths whose numbers are compared without sign: standards write the amounts of a credit note positive,
+      printed ones are often negative. A path covers all that is below it.
     - `minimums`: by path, the least score; `all` is the share of all leaves that match.
     - `require_all`: a truth without a prediction counts as wholly missing; else it is only listed.
     """
@@ -37,6 +39,7 @@ class EvaluationOptions:
     absolute_tolerance: float = 0.005
     relative_tolerance: float = 1e-6
     similar: Mapping[str, float] = field(default_factory=dict)
+    unsigned: Sequence[str] = ()
     minimums: Mapping[str, float] = field(default_factory=dict)
     require_all: bool = False
 
@@ -49,6 +52,10 @@ class EvaluationOptions:
         return tuple(split_path(path) for path in self.only)
 
     @cached_property
+    def _unsigned(self) -> tuple[Path_, ...]:
+        return tuple(split_path(path) for path in self.unsigned)
+
+    @cached_property
     def _similar(self) -> dict[Path_, float]:
         return {split_path(path): value for path, value in self.similar.items()}
 
@@ -57,6 +64,10 @@ class EvaluationOptions:
         if any(path[: len(ignored)] == ignored for ignored in self._ignored):
             return False
         return not self._kept or any(path[: len(kept)] == kept for kept in self._kept)
+
+    def is_unsigned(self, path: Path_) -> bool:
+        """Whether the number at `path` is compared without sign."""
+        return any(path[: len(unsigned)] == unsigned for unsigned in self._unsigned)
 
     def similarity_needed(self, path: Path_) -> float | None:
         """The similarity from which the leaf at `path` matches, None when similarity is not enough."""
