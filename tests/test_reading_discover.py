@@ -177,3 +177,10 @@ def test_what_may_not_be_read_is_one_bad_record(tmp_path: Path) -> None:
     assert [each.name for each in found] == ["a.pdf", "secret.pdf", "closed"]
     with pytest.raises(Unreadable, match="permissions"):
         describe(found[1], SETTINGS)
+
+
+def test_records_of_oddly_named_files_are_no_documents(tmp_path: Path) -> None:
+    """Output beside the input must not be ingested by the next run, even where the record's name was made safe."""
+    (tmp_path / "new\nline.pdf").write_bytes(b"%PDF-")
+    (tmp_path / "new_line.pdf.json").write_text("{}")
+    assert [found.name for found in discover([tmp_path], tmp_path)] == ["new_line.pdf"]

@@ -212,7 +212,7 @@ def _walk(folder: Path, root: Path, output: Path | None) -> Iterator[tuple[Path,
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        names = {entry.name for entry in entries}
+        names = {_safe_step(entry.name) for entry in entries}
         visible = [entry for entry in entries if not entry.name.startswith(".") and not _is_output(entry.path, output)]
         folders = [entry for entry in visible if _is_source_folder(entry)]
         for entry in visible:

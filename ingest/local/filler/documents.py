@@ -44,8 +44,8 @@ _WITH_FUNCTION = re.compile(
     rf"|(?P<name2>{_NAME})\s*[,–—-]\s*(?P<role2>[a-zà-þ][\w\s-]{{2,30}})(?=[,;.]|$)"
 )
 _COMPANY = re.compile(
-    r"(?<![\w.])(?:[A-ZÀ-Þ0-9][\w&'’.-]*\s+(?:(?:&|and|und|et|y|of|de|der"
-    r"|für)\s+)?){0,5}[A-ZÀ-Þ][\w&'’.-]*,?\s+(?:GmbH(?: & Co\. KG)?|AG|SE|KG|OHG|UG|eG|e\.V\.|Ltd\.?|Limited"
+    r"(?<![\w.])(?:[A-ZÀ-Þ0-9][\w&'’.-]{0,40}\s+(?:(?:&|and|und|et|y|of|de|der"
+    r"|für)\s+)?){0,5}[A-ZÀ-Þ][\w&'’.-]{0,40},?\s+(?:GmbH(?: & Co\. KG)?|AG|SE|KG|OHG|UG|eG|e\.V\.|Ltd\.?|Limited"
     r"|LLC|L\.L\.C\.|LLP|Inc\.?|Corp\.?|Corporation|PLC|plc|S\.A\.S?\.?|SAS|SARL|S\.L\.U?\.?|S\.p\.A\."
     r"|S\.r\.l\.|B\.V\.|N\.V\.|Oy|AB|A/S|Pty Ltd|Sdn\.? Bhd\.?|N\.A\.)(?![\w])"
 )

@@ -223,7 +223,7 @@ class _Walk:
         asked = describe(path, _with_description(inner, node))
         values: list[Json] = []
         first: Row | None = None
-        for found in lists.find_list(asked, self.facts):
+        for found in lists.find_list(asked, inner, self.facts):
             place = f"{pointer}/{len(values)}"
             result = MISSING
             for option in self.schema.alternatives(inner):

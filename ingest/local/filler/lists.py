@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ingest.local.filler import prose
+from ingest.local.filler import goods, prose
 from ingest.local.filler.fields import Field
 from ingest.local.filler.found import Found
 from ingest.local.filler.own_words import find_by_own_words
+from ingest.local.filler.schema import Node
 
 if TYPE_CHECKING:
     from ingest.local.filler.facts import Facts
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 _PARTS = re.compile(r"\s*[;,|•·]\s*")
 
 
-def find_list(asked: Field, facts: Facts) -> list[Found]:
+def find_list(asked: Field, node: Node, facts: Facts) -> list[Found]:
     """The values of an array of scalars, in printed order."""
     special = prose.find_list(asked, facts)
     if special is not None:
         return special
+    column = goods.list_column(asked, node, facts)
+    if column:
+        return column
     found = find_by_own_words(asked, {}, facts.view)
     if found is None or not isinstance(found.data, str):
         return [found] if found else []

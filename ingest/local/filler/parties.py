@@ -152,7 +152,7 @@ class Parties:
         if index + 1 >= len(row.segments):
             return None
         segment, following = row.segments[index], row.segments[index + 1]
-        near = following.x0 - segment.x1 < 24 * row.page.char_width
+        near = following.x0 - segment.x1 < 24 * row.page.char_width or self._goes_on_below(row, following)
         if heading_of(following)[0] or is_title(following.text) or not (segment.text.endswith(":") or near):
             return None
         if any(h.segment == index + 1 and h.start == 0 for h in self.view.hits[row.index]):
@@ -163,6 +163,13 @@ class Parties:
             if abs(first.x0 - segment.x0) < 2 * row.page.char_width and is_name_like(first.text):
                 return None
         return Item(following.text, row, following) if is_name_like(following.text) else None
+
+    def _goes_on_below(self, row: Row, segment: Segment) -> bool:
+        """Whether the next line begins where a segment does, with nothing left of it."""
+        below = self.view.rows[row.index + 1] if row.index + 1 < len(self.view.rows) else None
+        if below is None or below.page is not row.page or below.gap > _MAX_PARTY_GAP:
+            return False
+        return abs(below.line.x0 - segment.x0) < 2 * row.page.char_width
 
     def _is_sub_label(self, row: Row, segment: Segment) -> bool:
         """Whether a segment is a label within a block, such as `Name:`."""

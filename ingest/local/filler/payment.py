@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from ingest.local.filler.candidates import Candidate
 from ingest.local.filler.dates import find_dates
 from ingest.local.filler.found import Found, from_candidate
 from ingest.local.filler.numbers import CODES, SYMBOLS, find_numbers
+from ingest.local.filler.schema import MISSING, Node, fit
 
 if TYPE_CHECKING:
     from ingest.local.filler.facts import Facts
@@ -56,6 +58,19 @@ def payment_method(best: Candidate | None, facts: Facts) -> Found | None:
     if len(parts) > 1 and parts[-1].strip("()") in CODES | SYMBOLS.keys():
         text = " ".join(parts[:-1])
     return Found(text, paid.row, paid.label, 0.7)
+
+
+def as_option(found: Found | None, node: Node) -> Found | None:
+    """The finding as the option of an enumeration that means the same way of paying: `Bar gegeben` as `cash`."""
+    options = node.get("enum")
+    if found is None or not isinstance(options, list) or fit(found.data, node) is not MISSING:
+        return found
+    text = str(found.data)
+    for means in ("card", "cash", "transfer"):
+        if _pattern(means).search(text):
+            same = [o for o in options if isinstance(o, str) and _pattern(means).search(o.replace("_", " "))]
+            return replace(found, data=same[0], printed=found.quote) if len(same) == 1 else None
+    return None
 
 
 def payment_terms(best: Candidate | None, facts: Facts) -> Found | None:

@@ -34,6 +34,7 @@ def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
     """The goods of a receipt: lines with an amount at their end between the head and the first total."""
     view = facts.view
     records: list[dict[str, Found]] = []
+    concepts = {field.concept for field in fields.values()}
     waiting: Row | None = None
     times: Row | None = None
     for row in view.rows:
@@ -52,12 +53,21 @@ def read_positions(fields: Mapping[str, Field], facts: Facts) -> list[dict[str, 
             records.append({name: entry[f.concept] for name, f in fields.items() if f.concept in entry})
             if times is not None:
                 _completes(times, records[-1], fields, view)
+            if "amount" not in concepts:
+                _price_single(records[-1], entry, fields)
             waiting = times = None
         elif _may_describe(row):
             waiting = row
         else:
             waiting = None
     return [record for record in records if record]
+
+
+def _price_single(record: dict[str, Found], entry: Mapping[str, Found], fields: Mapping[str, Field]) -> None:
+    """The price of goods of which one was bought is what its line comes to; added where no amount is asked for."""
+    name = next((name for name, field in fields.items() if field.concept == "unit_price"), None)
+    if name and name not in record and "quantity" not in entry:
+        record[name] = entry["amount"]
 
 
 def _completes(row: Row, record: dict[str, Found], fields: Mapping[str, Field], view: View) -> bool:

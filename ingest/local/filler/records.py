@@ -49,6 +49,7 @@ def find_records(
     )
     if is_tax:
         fields = {name: _as_tax_field(field) for name, field in fields.items()}
+    fields = _with_one_rate(fields)
     special = prose_records.find(path, node, fields, facts)
     if special is not None:
         return special
@@ -66,6 +67,7 @@ def find_records(
 
 
 _IN_TAX_ARRAY = {"unit_price": "tax_rate", "amount": "tax_amount"}
+_RATE_WORDS = frozenset("rate percent percentage pct satz prozent taux tipo aliquota tarief category".split())
 
 
 def _as_tax_field(field: Field) -> Field:
@@ -73,6 +75,16 @@ def _as_tax_field(field: Field) -> Field:
     concept = _IN_TAX_ARRAY.get(field.concept or "", field.concept)
     kind = "percent" if concept == "tax_rate" else field.kind
     return replace(field, concept=concept, kind=kind)
+
+
+def _with_one_rate(fields: Mapping[str, Field]) -> Mapping[str, Field]:
+    """The fields with `tax` beside `tax_rate` taken for the amount of the tax."""
+    rates = {name for name, field in fields.items() if field.concept == "tax_rate"}
+    plain = {name for name in rates if not any(word.endswith(tuple(_RATE_WORDS)) for word in name_words(name))}
+    has_amount = any(field.concept == "tax_amount" for field in fields.values())
+    if len(rates) < 2 or len(plain) != 1 or has_amount:
+        return fields
+    return {n: replace(f, concept="tax_amount", kind="amount") if n in plain else f for n, f in fields.items()}
 
 
 def _best_table(tables: Sequence[Table], fields: Mapping[str, Field], is_tax: bool, view: View) -> Table | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ingest.local.filler import payment, prose
+from ingest.local.filler import goods, payment, prose
 from ingest.local.filler.candidates import Candidate, candidates_for
 from ingest.local.filler.codes import find_iban
 from ingest.local.filler.dates import find_dates, find_times
@@ -55,6 +55,8 @@ def find(asked: Field, node: Node, facts: Facts) -> Found | None:
         return from_candidate(candidate) if candidate else None
     if asked.concept in _DETAILS:
         return facts.parties.get("seller", asked.concept)
+    if asked.concept == "payment_method":
+        return payment.as_option(payment.payment_method(_best(asked, facts), facts), node)
     special = _SPECIAL.get(asked.concept or "")
     if special:
         return special(asked, facts)
@@ -193,5 +195,6 @@ _SPECIAL: dict[str, Callable[[Field, Facts], Found | None]] = {
     "period_start": _period,
     "period_end": _period,
     "tv_contract": _contract,
-    "payment_method": lambda asked, facts: payment.payment_method(_best(asked, facts), facts),
+    "tax_rate": lambda asked, facts: _by_concept(asked, facts) or goods.tax_rate(facts),
+    "item_count": lambda asked, facts: goods.item_count(facts),
 }

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ingest.local.filler.dates import find_dates, prefers_month_first
 from ingest.local.filler.labels import Hit, find_hits
 from ingest.local.filler.numbers import decimal_mark, detect_currency
 from ingest.local.filler.text import squash
-from ingest.local.page import Line, Page, Segment
+from ingest.local.page import Line, Page, Segment, Token
 
 _AMERICAN = re.compile(
     r"\b[A-Z]{2} \d{5}(?:-\d{4})?\b|\bUSA\b|\bU\.S\.A?\b|\bUnited States\b|\bZIP\b|\b(?:Inc|LLC|Corp)\b", re.MULTILINE
@@ -32,6 +32,9 @@ _CARRIED_INSIDE = tuple(
     ).split()
 )
 _CARRIED_FIRST = tuple(("report continued fortsetzung suite continua sigue vervolg").split())
+# What the rules see of a word and of a line: print has no longer ones, and a search may take the square of a length.
+_MAX_WORD_CHARS = 500
+_MAX_LINE_CHARS = 20_000
 # Rows this near the top or bottom of a page may be a running head or foot.
 _MARGIN_ROWS = 12
 _MASKED_DIGITS = 4
@@ -119,11 +122,36 @@ def _rows(pages: Sequence[Page]) -> list[Row]:
     rows: list[Row] = []
     for page, lines in zip(pages, repeated, strict=True):
         bottom = 0.0
-        for position, line in enumerate(page.lines):
+        for position, line in enumerate(map(_clipped, page.lines)):
             gap = (line.y0 - bottom) / page.line_height if position else 99.0
             bottom = line.y1
             rows.append(Row(len(rows), page, line, gap, position in lines))
     return rows
+
+
+def _clipped(line: Line) -> Line:
+    """The line as it is when words and line are of a length that print has, else its beginning, words cut short."""
+    length = sum(len(segment.text) for segment in line.segments)
+    if length <= _MAX_WORD_CHARS:
+        return line
+    longest = max(len(token.text) for segment in line.segments for token in segment.tokens)
+    if length <= _MAX_LINE_CHARS and longest <= _MAX_WORD_CHARS:
+        return line
+    segments: list[Segment] = []
+    room = _MAX_LINE_CHARS
+    for segment in line.segments:
+        tokens: list[Token] = []
+        for token in segment.tokens:
+            text = token.text[:_MAX_WORD_CHARS]
+            room -= len(text) + 1
+            if room < 0:
+                break
+            tokens.append(token if text == token.text else replace(token, text=text))
+        if tokens:
+            segments.append(Segment.of(tokens))
+        if room < 0:
+            break
+    return Line.of(segments)
 
 
 def _shape(line: Line) -> str:
@@ -134,8 +162,8 @@ def _shape(line: Line) -> str:
 
 def _repeated_lines(pages: Sequence[Page]) -> list[frozenset[int]]:
     """For each page the positions of its running head and foot: lines that stand so at the edge of another page too."""
-    heads = [[_shape(line) for line in page.lines[:_MARGIN_ROWS]] for page in pages]
-    feet = [[_shape(line) for line in page.lines[::-1][:_MARGIN_ROWS]] for page in pages]
+    heads = [[_shape(_clipped(line)) for line in page.lines[:_MARGIN_ROWS]] for page in pages]
+    feet = [[_shape(_clipped(line)) for line in page.lines[::-1][:_MARGIN_ROWS]] for page in pages]
     result: list[frozenset[int]] = []
     known_heads, known_feet = _shared(heads), _shared(feet)
     for page, head, foot in zip(pages, heads, feet, strict=True):
@@ -146,19 +174,29 @@ def _repeated_lines(pages: Sequence[Page]) -> list[frozenset[int]]:
     return result
 
 
-def _shared(edges: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Shapes that stand at the edge of two pages or more, and of a third of all pages."""
-    counts: Counter[str] = Counter()
+_Places = dict[str, Counter[int]]
+
+
+def _shared(edges: Sequence[Sequence[str]]) -> _Places:
+    """Shapes at the edge of two pages or more, and of a third of all pages; how often each stands at which place."""
+    places: _Places = {}
     for edge in edges:
-        counts.update(set(edge))
-    return frozenset(shape for shape, count in counts.items() if count >= max(2, len(edges) / 3))
+        for position, shape in enumerate(edge):
+            places.setdefault(shape, Counter())[position] += 1
+    pages: Counter[str] = Counter()
+    for edge in edges:
+        pages.update(set(edge))
+    return {shape: places[shape] for shape, count in pages.items() if count >= max(2, len(edges) / 3)}
 
 
-def _leading(edge: Sequence[str], known: frozenset[str]) -> int:
-    """How many lines from the edge inwards are known, one unknown line among them allowed."""
+def _leading(edge: Sequence[str], known: _Places) -> int:
+    """How many lines from the edge inwards are known.
+
+    One unknown line among them is allowed when what follows it stands at the same place of another page.
+    """
     end = 0
     for position, shape in enumerate(edge):
-        if shape in known:
+        if shape in known and (position == end or known[shape][position] > 1):
             end = position + 1
         elif position - end >= 1:
             break

@@ -15,20 +15,24 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from ingest.local.filler.text import look, squash
+from ingest.local.filler.text import look, name_words, squash
 
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """A thing documents say and schemas ask for. `kind` names the form of its values (see `values.read`)."""
+    """A thing documents say and schemas ask for. `kind` names the form of its values (see `values.read`).
+
+    `bags` are the words of each name, whatever their order (see `content_words`).
+    """
 
     name: str
     kind: str
     names: frozenset[str]
     labels: frozenset[str]
     weak: frozenset[str]
+    bags: frozenset[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,29 @@ def _to_concept(name: str, entry: Mapping[str, Any], words: Mapping[str, list[st
         frozenset(form for text in entry["names"] for form in _forms(text, words)),
         frozenset(form for text in entry["labels"] for form in _forms(text, words)),
         frozenset(form for text in entry.get("weak", ()) for form in _forms(text, words)),
+        frozenset(bag for text in entry["names"] if (bag := content_words(text))),
     )
+
+
+# Words that carry no meaning of their own in the name or description of a property.
+FILLERS = frozenset(
+    "the of a an de la le du der die das des del number no nr id value code details info information full "
+    "printed".split()
+)
+_SILENT = frozenset(
+    "the of a an in on for to by at as is are was were be been being this that which when where it its one each per "
+    "with and printed stated given shown full if any charged document s de la le du der die das des del el en".split()
+)
+_ALIKE_WORDS = dict.fromkeys("vat gst mwst ust tva iva btw mehrwertsteuer umsatzsteuer taxe".split(), "tax")
+_ALIKE_WORDS |= {"inclusive": "including", "incl": "including", "excl": "excluding", "exclusive": "excluding"}
+_ALIKE_WORDS |= {"nr": "number", "no": "number", "num": "number", "percentage": "percent"}
+
+
+def content_words(text: str) -> frozenset[str]:
+    """The words of a name or description that carry meaning: singular, in one language for taxes, without order."""
+    words = [word for word in name_words(text) if word not in _SILENT]
+    singular = [word[:-1] if len(word) > 3 and word.endswith("s") and word[-2] not in "su" else word for word in words]
+    return frozenset(_ALIKE_WORDS.get(word, word) for word in singular)
 
 
 def _forms(text: str, words: Mapping[str, list[str]]) -> Iterator[str]:
