@@ -82,6 +82,11 @@ def _kinds() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple((name, re.compile("|".join(forms), re.IGNORECASE)) for name, forms in _words()["kinds"].items())
 
 
+def names_kind(text: str) -> bool:
+    """Whether a text says what kind of document it stands on."""
+    return any(matcher.search(text.strip()) for _, matcher in _kinds())
+
+
 class Overview:
     """A document of any kind; what it says of itself is found when first asked for."""
 
@@ -115,6 +120,12 @@ class Overview:
         texts = [(str(title.data), title.row, 0.75)] if title else []
         short = [row for row in self._head[:10] if len(row.text) < 80 and not _FACT.match(row.text)]
         texts.extend((row.text, row, 0.55) for row in short)
+        texts.extend(
+            (segment.text, row, 0.5)
+            for row in self._head[:10]
+            for segment in (row.segments if row not in short else ())
+            if len(segment.text) < 40 and not _FACT.match(segment.text)
+        )
         if self._salutation is not None:
             found.append(Found("letter", self._salutation, None, 0.7))
         for text, row, confidence in texts:

@@ -17,13 +17,14 @@ ROLES: Mapping[str, frozenset[str]] = {
     "seller": frozenset(
         "seller vendor supplier issuer merchant company store shop from biller provider sender lieferant verkaeufer "
         "verkaufer rechnungssteller fournisseur vendeur emetteur proveedor vendedor emisor fornitore leverancier "
-        "verkoper retailer creditor payee business restaurant hotel geschaft geschaeft laden handler haendler anbieter "
+        "verkoper retailer creditor payee business restaurant hotel geschaft geschaeft laden handler haendler lieferanten anbieter "
         "magasin marchand commerce tienda comercio negozio winkel".split()
     ),
     "buyer": frozenset(
         "buyer customer client recipient purchaser billto bill invoicee kunde kaufer kaeufer empfanger empfaenger "
         "acheteur destinataire comprador cliente destinatario klant koper debtor consumer guest addressee "
-        "billed".split()
+        "billed receiver payer rechnungsempfaenger rechnungsempfanger auftraggeber besteller kundin kunden "
+        "billing rechnungsadresse rechnungsanschrift facturation facturacion".split()
     ),
     "ship_to": frozenset(
         "shipto shipping delivery consignee warenempfaenger lieferadresse livraison entrega deliver ship".split()
@@ -193,8 +194,10 @@ def _party(path: tuple[str, ...], description: str) -> tuple[str | None, str | N
     """Role and detail of a party the last two names of a path speak of."""
     if not path:
         return None, None
-    own = [_ABBREVIATIONS.get(word, word) for word in name_words(path[-1])]
+    own = [part for word in name_words(path[-1]) for part in _parts(_ABBREVIATIONS.get(word, word))]
     role = _role_of(own)
+    if len(path) > 1 and all(word in _ATTRIBUTES for word in own):
+        role = _role_of(name_words(path[-2])) or role
     attribute = next(
         (_ATTRIBUTES[w] for w in reversed(own) if w in _ATTRIBUTES and not (role and w in ROLES[role])), None
     )
@@ -206,6 +209,18 @@ def _party(path: tuple[str, ...], description: str) -> tuple[str | None, str | N
             if role:
                 break
     return role, attribute
+
+
+def _parts(word: str) -> list[str]:
+    """The role and the detail of a party that a compound names: `kundenadresse` is [kunde, adresse]."""
+    for detail in _ATTRIBUTES:
+        if len(detail) < 4 or not word.endswith(detail):
+            continue
+        stem = word.removesuffix(detail)
+        for role in (stem, stem.removesuffix("n"), stem.removesuffix("en"), stem.removesuffix("s")):
+            if any(role in words for words in ROLES.values()):
+                return [role, detail]
+    return [word]
 
 
 def _role_of(words: Sequence[str]) -> str | None:
@@ -238,6 +253,7 @@ def _concept(path: tuple[str, ...], title: str, known: Vocabulary, numeric: bool
     tries.append("".join(word for word in own if word not in _DOC_WORDS))
     full = [_ABBREVIATIONS.get(word, word) for word in own]
     tries.extend(["".join(full), "".join(word for word in full if word not in _DOC_WORDS)])
+    tries.append("".join(word for word in own if word not in ROLES["seller"]))
     tries.append(_UMLAUT.sub(r"\1", "".join(own)))
     for is_weak in (False, True):
         for text in tries:

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ingest.local.filler.addresses import find_place, has_legal_form, is_contact, looks_upper
+from ingest.local.filler.addresses import (
+    find_place,
+    has_legal_form,
+    is_contact,
+    is_country,
+    is_street,
+    looks_upper,
+    role_of_label,
+)
 from ingest.local.filler.clauses import pattern, split_number
 from ingest.local.filler.columns import Strip
 from ingest.local.filler.dates import find_dates
@@ -95,7 +103,7 @@ class Headings:
         if subject:
             row = next(p.row for p in zone if _SUBJECT.match(p.text))
             return Found(subject["title"].strip(), row, None, 0.8), 0
-        names = [p for p in above if not has_legal_form(p.text)] or above
+        names = [p for p in above if not has_legal_form(p.text) and not _is_of_party(p.text)] or above
         return self._joined(names[0], False) if names else None
 
     def _first_of(self, paragraph: Paragraph) -> Paragraph:
@@ -243,6 +251,12 @@ class Headings:
 
 def _middle(strip: Strip) -> float:
     return (strip.x0 + strip.x1) / 2
+
+
+def _is_of_party(text: str) -> bool:
+    """Whether a line is part of an address, or the heading above one, as letters and invoices begin with."""
+    head, colon, _ = text.partition(":")
+    return is_street(text) or (bool(colon) and role_of_label(head.strip()) is not None) or is_country(text)
 
 
 def _may_be_title(paragraph: Paragraph) -> bool:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ingest.local.filler.addresses import is_title
+from ingest.local.filler.documents import names_kind
 from ingest.local.filler.fields import Field
 from ingest.local.filler.found import Found
 from ingest.local.filler.language import detect_language, language_names
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # Topics other rules answer as well: of papers of sale they know more.
 _SHARED = frozenset({"date", "author", "organisation", "recipient", "reference_number", "summary"})
+_HEAD_ROWS = 16
 _SAME_KINDS: Mapping[str, tuple[str, ...]] = {
     "non-disclosure": (
         "NDA",
@@ -132,6 +135,12 @@ def _fitting(options: Iterable[str], node: Node, found: Found) -> Found | None:
 
 
 def _title(facts: Facts, node: Node) -> Found | None:
+    """The title; of papers of sale the words that say what they are, wherever these stand in the head."""
+    if _sells(facts) and facts.prose.kind is None:
+        for row in facts.view.rows[:_HEAD_ROWS] if facts.prose.running.begins else ():
+            for segment in row.segments:
+                if is_title(segment.text) and names_kind(segment.text) and segment.text[:1].isupper():
+                    return Found(segment.text.strip(), row, None, 0.7)
     title = facts.prose.headings.title
     return title[0] if title else None
 
@@ -184,7 +193,8 @@ def _language(facts: Facts, node: Node) -> Found | None:
     return _fitting([*names[:1], code] if wants_name else [code, *names], node, found)
 
 
-def _document_type(facts: Facts, node: Node) -> Found | None:
+def document_type(facts: Facts, node: Node) -> Found | None:
+    """The kind of document, in the words of the node's enumeration where it has one."""
     prose = facts.prose
     options = prose.overview.kinds()
     first = facts.first_row
@@ -281,7 +291,7 @@ _PAPERS: Mapping[str, Callable[[Facts, Node], Found | None]] = {
 }
 _DOCUMENTS: Mapping[str, Callable[[Facts, Node], Found | None]] = {
     "title": _title,
-    "document_type": _document_type,
+    "document_type": document_type,
     "language": _language,
     "date": _date,
     "author": _author,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest.local.filler import prose_records
 from ingest.local.filler.codes import find_id
-from ingest.local.filler.fields import Field
+from ingest.local.filler.fields import Field, is_vague
 from ingest.local.filler.found import Found, as_number
 from ingest.local.filler.numbers import find_numbers
 from ingest.local.filler.receipts import read_positions
@@ -62,8 +63,23 @@ def find_records(
     if is_tax:
         return read_tax_lines(fields, facts)
     if concepts & {"amount", "unit_price"} and concepts & {"description", "item_number"}:
-        return read_positions(fields, facts)
+        return read_positions(_with_amount(fields), facts)
     return []
+
+
+_UNIT_WORDS = frozenset("unit each per single einzel unitaire unitario piece stueck".split())
+
+
+def _with_amount(fields: Mapping[str, Field]) -> Mapping[str, Field]:
+    """The fields with a bare `price` taken for what the line comes to, where nothing else of it is asked for."""
+    if {field.concept for field in fields.values()} & {"amount", "quantity"}:
+        return fields
+    return {
+        name: replace(field, concept="amount")
+        if field.concept == "unit_price" and not _UNIT_WORDS & set(name_words(f"{name} {field.description}"))
+        else field
+        for name, field in fields.items()
+    }
 
 
 _IN_TAX_ARRAY = {"unit_price": "tax_rate", "amount": "tax_amount"}
@@ -128,7 +144,8 @@ def _column_key(field: Field, table: Table) -> str | None:
         if field.concept and column.concept == field.concept:
             return key_of(column)
     for column in columns:
-        if squash(column.heading) in field.own_labels:
+        is_other = field.concept and column.concept and is_vague(field.name)
+        if squash(column.heading) in field.own_labels and not is_other:
             return key_of(column)
     for concept in _STAND_INS.get(field.concept or "", ()):
         if any(column.concept == concept for column in columns):
@@ -136,7 +153,26 @@ def _column_key(field: Field, table: Table) -> str | None:
     return None
 
 
+_LEADING_RATE = re.compile(r"^(?P<own>\d{1,2}(?:[.,]\d{1,2})?\s?%)\s+(?P<rest>\S.*)$")
+_LEADING_UNIT = re.compile(r"^(?P<own>[^\W\d_]{1,10}\.?)\s+(?P<rest>[\w./-]*\d[\w./-]*)$")
+# Cells printed so close that one ran into the next: the column left empty, the one that took its words, their form.
+_RAN_INTO = (("tax_rate", "amount", _LEADING_RATE), ("unit", "item_number", _LEADING_UNIT))
+
+
+def _parted(record: Record, table: Table) -> Record:
+    """The record with a cell that ran into the next column put back into its own, which stands empty."""
+    cells = dict(record.cells)
+    for own, other, form in _RAN_INTO:
+        match = form.match(cells[other][0].text) if other in cells else None
+        if match and own in table.heading.concepts and not record.text(own).strip():
+            row = cells[other][0].row
+            cells[own] = [Cell(match["own"], row)]
+            cells[other] = [Cell(match["rest"], row), *cells[other][1:]]
+    return Record(cells, record.last_row)
+
+
 def _from_table(record: Record, table: Table, fields: Mapping[str, Field], view: View) -> dict[str, Found]:
+    record = _parted(record, table)
     found: dict[str, Found] = {}
     for name, field in fields.items():
         key = _column_key(field, table)

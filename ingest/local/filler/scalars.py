@@ -57,6 +57,10 @@ def find(asked: Field, node: Node, facts: Facts) -> Found | None:
         return facts.parties.get("seller", asked.concept)
     if asked.concept == "payment_method":
         return payment.as_option(payment.payment_method(_best(asked, facts), facts), node)
+    if asked.concept == "document_type" and (node.get("enum") or "category" not in name_words(asked.name)):
+        kind = prose.document_type(facts, node)
+        if kind:
+            return kind
     special = _SPECIAL.get(asked.concept or "")
     if special:
         return special(asked, facts)

@@ -125,7 +125,8 @@ FILLERS = frozenset(
 )
 _SILENT = frozenset(
     "the of a an in on for to by at as is are was were be been being this that which when where it its one each per "
-    "with and printed stated given shown full if any charged document s de la le du der die das des del el en".split()
+    "with and printed stated given shown full if any charged document unique s de la les le du der die das des del el "
+    "en".split()
 )
 _ALIKE_WORDS = dict.fromkeys("vat gst mwst ust tva iva btw mehrwertsteuer umsatzsteuer taxe".split(), "tax")
 _ALIKE_WORDS |= {"inclusive": "including", "incl": "including", "excl": "excluding", "exclusive": "excluding"}
