@@ -150,6 +150,8 @@ def test_descriptions_name_totals_parties_and_dates() -> None:
             ["Steel hammer", "Cordless drill", "Safety manual"],
         ),
         ("vat_rate", NUMBER, None),
+        ("store_number", STRING, None),
+        ("seller_due_date", STRING, "2024-04-11"),
     ],
 )
 def test_names_in_other_words(name: str, node: dict[str, Any], value: Any) -> None:

@@ -17,8 +17,8 @@ ROLES: Mapping[str, frozenset[str]] = {
     "seller": frozenset(
         "seller vendor supplier issuer merchant company store shop from biller provider sender lieferant verkaeufer "
         "verkaufer rechnungssteller fournisseur vendeur emetteur proveedor vendedor emisor fornitore leverancier "
-        "verkoper retailer creditor payee business restaurant hotel geschaft geschaeft laden handler haendler lieferanten anbieter "
-        "magasin marchand commerce tienda comercio negozio winkel".split()
+        "verkoper retailer creditor payee business restaurant hotel geschaft geschaeft laden handler haendler anbieter "
+        "lieferanten magasin marchand commerce tienda comercio negozio winkel".split()
     ),
     "buyer": frozenset(
         "buyer customer client recipient purchaser billto bill invoicee kunde kaufer kaeufer empfanger empfaenger "
@@ -253,7 +253,8 @@ def _concept(path: tuple[str, ...], title: str, known: Vocabulary, numeric: bool
     tries.append("".join(word for word in own if word not in _DOC_WORDS))
     full = [_ABBREVIATIONS.get(word, word) for word in own]
     tries.extend(["".join(full), "".join(word for word in full if word not in _DOC_WORDS)])
-    tries.append("".join(word for word in own if word not in ROLES["seller"]))
+    rest = [word for word in own if word not in ROLES["seller"]]
+    tries.append("" if _says_nothing(rest) else "".join(rest))
     tries.append(_UMLAUT.sub(r"\1", "".join(own)))
     for is_weak in (False, True):
         for text in tries:
