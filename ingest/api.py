@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -230,10 +231,14 @@ def plan(paths: Sequence[PathLike], config: Config, observer: Observer | None = 
 
 
 async def _one(path: PathLike, config: Config, model: type[BaseModel] | None) -> Record[Any]:
+    from ingest.reading.discover import discover
+
+    # Told before anything is asked: a folder would be paid for and then refused.
+    count = await asyncio.to_thread(lambda: len(list(islice(discover([path], config.output), 2))))
+    if count > 1:
+        raise ConfigError(f"{path} holds several documents: use run() for more than one")
     async with aclosing(_records([path], config, model, None)) as stream_of_one:
         records = [record async for record in stream_of_one]
-    if len(records) != 1:
-        raise ConfigError(f"{path} holds {len(records)} documents: use run() for more than one")
     return records[0]
 
 
@@ -258,6 +263,10 @@ def _config(
     output: PathLike | None,
     config: Config | None,
 ) -> Config:
+    if config is not None and local and not config.endpoint.local:
+        raise ConfigError("local=True and a config for another endpoint exclude each other: make the config with local")
+    if schema is not None and recipe is not None:
+        raise ConfigError("give either a schema or a recipe")
     if config is None:
         return configure(schema=schema, recipe=recipe, local=local, output=output)
     update: JsonObject = {}

@@ -17,6 +17,10 @@ from ingest.profile import Profile
 from ingest.types import Detail, EvidenceMode, JsonObject, PagePolicy
 
 
+# The base URL of profiles of the embedded engine: a name that no resolver knows, so nothing ever leaves.
+_EMBEDDED_URL = "http://local.invalid/v1"
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,14 +85,22 @@ def resolve_endpoint(
 
     Raises ConfigError when there is neither a key nor `local`, or no base URL; a server on this machine needs no key.
     """
+    if local and profile.name != "local":
+        raise ConfigError(
+            f"the embedded engine answers as profile 'local', not as {profile.name!r}: leave one of them out"
+        )
     if local:
         return Endpoint(base_url="http://local.invalid/v1", protocol="chat", local=True)
     url = base_url or profile.base_url
     if not url:
         raise ConfigError(f"profile {profile.name} has no base URL: give --base-url")
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        # The URL stands in every record; a key in it would too.
+        raise ConfigError("the base URL must not hold a password, a key or a query: set the key in the environment")
     names = (*profile.api_key_env, "INGEST_API_KEY")
     key = api_key or next((environ[name] for name in names if environ.get(name)), None)
-    if key is None and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
+    if key is None and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise ConfigError(
             f"no API key for {url}: set {' or '.join(names)} in the environment,"
             " or add --local (local=True) to run offline on the embedded engine"

@@ -55,7 +55,8 @@ def exits_table() -> str:
         f"| {branch.exit_code} | {(branch.__doc__ or '').splitlines()[0].rstrip('.')} |"
         for branch in sorted(branches, key=lambda branch: branch.exit_code)
     ]
-    return "\n".join([*rows, "| 130 | interrupted; every answer received is kept |"])
+    rows.append("| 70 | a defect of this program; the traceback on stderr belongs into a report |")
+    return "\n".join([*rows, "| 130, 143 | interrupted, terminated; every answer received is kept |"])
 
 
 def recipes_table() -> str:

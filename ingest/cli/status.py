@@ -77,7 +77,7 @@ def _find(folder: Path, name: str) -> Record[Any]:
 
 def _records(folder: Path) -> Iterator[Record[Any]]:
     path = folder / LINES_FILE
-    for number, line in enumerate(_text(path, folder).splitlines(), 1):
+    for number, line in enumerate(_text(path, folder).rstrip("\n").split("\n"), 1):
         yield _parsed(line, Record[dict[str, Any]], f"{path}, line {number}")
 
 

@@ -84,7 +84,9 @@ async def plan(paths: Sequence[str | Path], config: Config, observer: Observer |
     return make_plan(config, rows)
 
 
-async def _find(paths: Sequence[str | Path], config: Config) -> list[Found]:
+async def _find(paths: Sequence[str | Path] | str | Path, config: Config) -> list[Found]:
+    if isinstance(paths, str | Path):
+        paths = [paths]
     found = await asyncio.to_thread(lambda: list(discover(paths, config.output)))
     if not found:
         raise ConfigError(f"no files found in {', '.join(str(path) for path in paths)}")

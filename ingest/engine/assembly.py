@@ -164,6 +164,15 @@ def recipe_info(config: Config) -> RecipeInfo:
     )
 
 
+def hollow_parts(document: Document) -> dict[int, Problem]:
+    """Parts that are not blank and of which nothing would be sent, by index: scans when only text is wanted."""
+    return {
+        problem.part_index: problem
+        for problem in document.problems
+        if problem.code == "no_text_layer" and problem.part_index is not None
+    }
+
+
 def make_row(record: Record[Any], result: ChunkResult) -> DocumentRow:
     """A document's line in the summary of a run."""
     return DocumentRow(
@@ -171,7 +180,7 @@ def make_row(record: Record[Any], result: ChunkResult) -> DocumentRow:
         status=record.status,
         pages=record.document.pages,
         frames=record.document.frames,
-        chunks=len(result.partials),
+        chunks=len({outcome.chunk_index for outcome in result.outcomes}),
         requests=len(result.expenses),
         from_ledger=sum(expense.from_ledger for expense in result.expenses),
         input_tokens=record.usage.input_tokens,
@@ -246,6 +255,7 @@ def _document_info(document: Document) -> DocumentInfo:
 
 def _coverage(document: Document, result: ChunkResult) -> Coverage:
     by_index = {outcome.part.index: outcome for outcome in result.outcomes}
+    hollow = hollow_parts(document)
     rows: list[PartCoverage] = []
     for part in document.parts:
         outcome = by_index.get(part.index)
@@ -259,6 +269,10 @@ def _coverage(document: Document, result: ChunkResult) -> Coverage:
                     attempts=outcome.attempts,
                     reason=outcome.reason,
                 )
+            )
+        elif part.error is None and part.index in hollow:
+            rows.append(
+                PartCoverage(number=part.number, status="skipped", mode=part.mode, reason=hollow[part.index].message)
             )
         else:
             reason = part.error.message if part.error else "never sent"

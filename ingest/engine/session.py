@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -14,9 +15,10 @@ from weakref import WeakValueDictionary
 from ingest.asking import prompt, schema
 from ingest.asking.client import Attempt, Client
 from ingest.config import Config
-from ingest.engine.assembly import model_info, summarise
+from ingest.engine.assembly import hollow_parts, model_info, summarise
 from ingest.engine.embedded import EmbeddedEngine
-from ingest.keeping.ledger import LEDGER_FOLDER, Ledger
+from ingest.errors import ConfigError
+from ingest.keeping.ledger import LEDGER_FOLDER, NOT_SENT, Ledger
 from ingest.keeping.sinks.files import FilesSink
 from ingest.merging.merge import check_rules
 from ingest.planning.chunks import Limits, plan_chunks, request_limits
@@ -45,7 +47,10 @@ class Session:
         check_rules(recipe.document_schema, recipe.merge)
         self.config = config
         self.tell = tell
-        self.chunk_schema = schema.derive(recipe.document_schema, config.asking.evidence, recipe.name)
+        try:
+            self.chunk_schema = schema.derive(recipe.document_schema, config.asking.evidence, recipe.name)
+        except RecursionError as error:
+            raise ConfigError("the document schema is nested too deeply: flatten it") from error
         self.rendering = _rendering(config)
         self.parameters = _parameters(config)
         self.frames: dict[Rung, prompt.Frame] = {
@@ -65,7 +70,8 @@ class Session:
         config = self.config
         try:
             has_ledger = config.output is not None and (config.output / LEDGER_FOLDER).is_dir()
-            self.ledger = self._stack.enter_context(Ledger(config.output if has_ledger or not self._is_dry else None))
+            folder = config.output if has_ledger or not self._is_dry else None
+            self.ledger = self._stack.enter_context(Ledger(folder, is_shared=self._is_dry))
             self.workers = await self._stack.enter_async_context(Workers(config.reading))
             if not self._is_dry:
                 self._sink = self._stack.enter_context(FilesSink(config.output)) if config.output else None
@@ -98,8 +104,10 @@ class Session:
         return True
 
     def plan_chunks(self, document: Document) -> tuple[Chunk, ...]:
-        """The document's chunks."""
+        """The document's chunks. Parts of which nothing would be sent are in none."""
         detail = self.parameters["image_detail"]
+        hollow = hollow_parts(document)
+        document = replace(document, parts=tuple(part for part in document.parts if part.index not in hollow))
         return plan_chunks(document, self.config.profile, detail, self._limits, self.config.planning.context_parts)
 
     def key(self, document: Document, chunk: Chunk, hint: str | None = None) -> str:
@@ -157,11 +165,10 @@ class Session:
 
     def _record_attempt(self, attempt: Attempt) -> None:
         is_paid = attempt.outcome == "answered"
+        outcome = attempt.outcome if attempt.is_sent else NOT_SENT
         usage = attempt.usage
         cost = cost_usd(self.config.profile, usage.input_tokens, usage.output_tokens) if is_paid else None
-        self.ledger.record_attempt(
-            self._run_id, attempt.key, attempt.elapsed_s, attempt.outcome, attempt.message, usage, cost
-        )
+        self.ledger.record_attempt(self._run_id, attempt.key, attempt.elapsed_s, outcome, attempt.message, usage, cost)
 
 
 def _rendering(config: Config) -> Rendering:

@@ -7,14 +7,15 @@ One process writes; SQLite runs in WAL mode with full synchronisation.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from ingest.errors import Busy, LedgerError, NewerVersion
@@ -22,26 +23,30 @@ from ingest.keeping.migrations import MIGRATIONS
 from ingest.types import PageWords, Reply, Usage, Word
 
 LEDGER_FOLDER = ".ingest"
+NOT_SENT = "not_sent"
+"""Outcome of an attempt that never reached the server."""
+_LOCK_NAME = "lock"
 _FILE_NAME = "ledger.sqlite"
 
 
 class Ledger:
     """Answers and attempts of all runs into one output folder.
 
-    `folder` is the output folder; None keeps everything in memory for one run. Raises NewerVersion when a newer
+    `folder` is the output folder; None keeps everything in memory for one run. One run at a time writes: `is_shared` is
+    for those who only look. Raises NewerVersion when a newer
     program wrote the file, Busy when another process holds it, LedgerError when it cannot be opened.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, is_shared: bool = False) -> None:
         self._where = "memory" if folder is None else str(folder / LEDGER_FOLDER / _FILE_NAME)
+        self._lock: IO[str] | None = None
         self._engine = _open_engine(folder, self._where)
+        if folder is not None and not is_shared:
+            self._lock = _take_lock(folder)
         try:
             self._migrate()
-        except (OperationalError, DBAPIError) as error:
-            self._engine.dispose()
-            raise _translate(error, self._where) from error
         except LedgerError:
-            self._engine.dispose()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -53,10 +58,12 @@ class Ledger:
     def close(self) -> None:
         """Release the file."""
         self._engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
 
     def start_run(self, recipe: str, model: str, endpoint: str) -> int:
         """Note a new run and give its number."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             row = connection.execute(
                 text(
                     "INSERT INTO runs (started_at, recipe, model, endpoint) VALUES (:at, :recipe, :model, :endpoint)"
@@ -68,12 +75,12 @@ class Ledger:
 
     def finish_run(self, run_id: int) -> None:
         """Note that a run came to its end."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(text("UPDATE runs SET finished_at = :at WHERE id = :id"), {"at": _now(), "id": run_id})
 
     def answer(self, key: str) -> Reply | None:
         """The answer stored under a request key, None when it was never received."""
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             row = connection.execute(text("SELECT * FROM answers WHERE key = :key"), {"key": key}).mappings().first()
         if row is None:
             return None
@@ -88,7 +95,7 @@ class Ledger:
 
     def has_answer(self, key: str) -> bool:
         """Whether an answer is stored under a request key."""
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             return connection.execute(text("SELECT 1 FROM answers WHERE key = :key"), {"key": key}).first() is not None
 
     def store_answer(self, key: str, reply: Reply) -> None:
@@ -136,24 +143,31 @@ class Ledger:
 
     def run_spending(self, run_id: int) -> tuple[int, Decimal | None]:
         """Calls made by a run and the money they cost; the money is None when a price was not known."""
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             rows = connection.execute(
                 text("SELECT cost_usd, outcome FROM attempts WHERE run_id = :run"), {"run": run_id}
             ).all()
+        sent = [outcome for _, outcome in rows if outcome != NOT_SENT]
         paid = [cost for cost, outcome in rows if outcome == "answered"]
         if any(cost is None for cost in paid):
-            return len(rows), None
-        return len(rows), sum((Decimal(cost) for cost in paid), Decimal(0))
+            return len(sent), None
+        return len(sent), sum((Decimal(cost) for cost in paid), Decimal(0))
 
     def _write(self, statement: str, values: Mapping[str, object]) -> None:
+        with self._transaction() as connection:
+            connection.execute(text(statement), values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """One transaction; the database's own exceptions end here."""
         try:
             with self._engine.begin() as connection:
-                connection.execute(text(statement), values)
-        except (OperationalError, DBAPIError) as error:
+                yield connection
+        except DBAPIError as error:
             raise _translate(error, self._where) from error
 
     def _migrate(self) -> None:
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(text("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, at TEXT)"))
             done = int(connection.execute(text("SELECT COALESCE(MAX(number), 0) FROM migrations")).scalar_one())
         if done > len(MIGRATIONS):
@@ -162,7 +176,7 @@ class Ledger:
                 " update ingest, or choose another output folder"
             )
         for number in range(done + 1, len(MIGRATIONS) + 1):
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 _apply(connection, number)
 
 
@@ -180,9 +194,29 @@ def _open_engine(folder: Path | None, where: str) -> Engine:
         (folder / LEDGER_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerError(f"cannot create {folder / LEDGER_FOLDER}: {error.strerror}; choose a writable -o") from error
-    engine = create_engine(f"sqlite:///{where}", connect_args={"check_same_thread": False, "timeout": 30})
+    engine = create_engine(f"sqlite:///{where}", connect_args={"check_same_thread": False, "timeout": 5})
     event.listen(engine, "connect", _configure_sqlite)
     return engine
+
+
+def _take_lock(folder: Path) -> IO[str]:
+    """The lock on an output folder, let go when the file is closed or the process ends.
+
+    Raises Busy when another run has it.
+    """
+    import fcntl
+
+    path = folder / LEDGER_FOLDER / _LOCK_NAME
+    try:
+        lock = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise LedgerError(f"cannot write {path}: {error.strerror}; choose a writable -o") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise Busy(f"another run is writing into {folder}: wait for it, or choose another output folder") from error
+    return lock
 
 
 def _configure_sqlite(connection: object, _: object) -> None:

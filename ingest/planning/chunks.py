@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ingest.errors import ConfigError
 from ingest.planning.tokens import estimate_part
 from ingest.profile import Profile
 from ingest.types import Chunk, Detail, Document, Estimate, Part
+
+# What a page of print takes at least: with less room beside the preamble nothing sensible can be asked.
+_LEAST_PART_TOKENS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,23 @@ class _Cost:
 def request_limits(profile: Profile, preamble: Estimate, target_tokens: int | None, output_tokens: int) -> Limits:
     """Limits of one request after its preamble (system, instructions, schema).
 
-    The target is what the user asked for, else the profile's; the cap is the window less the reserved output.
+    The target is what the user asked for, else the profile's; the cap, which the safe estimate keeps, is the price step
+    or the window less the reserved output, whichever comes first. A part too big alone may pass it.
+
+    Raises ConfigError when the preamble alone leaves no room for a page.
     """
     cap = min(profile.max_input_tokens, profile.window_tokens - output_tokens)
+    if profile.tiers:
+        cap = min(cap, profile.tiers[0].max_input_tokens)
+    if preamble.safe + _LEAST_PART_TOKENS > cap:
+        raise ConfigError(
+            f"the schema and the instructions alone take up to {preamble.safe:,} tokens of the {cap:,} that a request"
+            " may hold: ask for fewer fields, or in several runs"
+        )
     target = min(target_tokens or profile.target_input_tokens, cap)
     return Limits(
         target_tokens=max(target - preamble.expected, 1),
-        max_tokens=max(cap - preamble.safe, 1),
+        max_tokens=cap - preamble.safe,
         max_bytes=profile.max_request_bytes - 4 * preamble.safe - 10_000,
     )
 

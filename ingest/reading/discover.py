@@ -23,6 +23,8 @@ _MAX_STEP_BYTES = 180
 _MAX_NAME_BYTES = 900
 _STATE_FOLDER = ".ingest"
 _OUTPUT_FILES = frozenset({"records.jsonl", "run.json"})
+# What a record starts with, as it is written.
+_RECORD_HEAD = b'{\n  "document": {\n    "name": '
 # The known answers that `ingest eval` reads may stand beside the documents; they are no documents.
 _TRUTH_SUFFIXES = (".truth.json", ".gold.json")
 
@@ -99,7 +101,9 @@ class _Names:
     """Names given so far. Compared as the most forgetful file system would: case folded, composed."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = {"run"}  # OUT/run.json is the report of the run
+        # Files and folders below the output folder: OUT/run.json is the report of the run.
+        self._files: set[str] = {"run.json", "records.jsonl"}
+        self._folders: set[str] = set()
         self._paths: set[str] = set()
 
     def give(self, path: Path, relative: PurePath) -> Found | None:
@@ -109,9 +113,14 @@ class _Names:
             return None
         self._paths.add(absolute)
         name = _safe_name(relative)
-        if _fold(name) in self._taken:
+        for folder in PurePath(name).parents:
+            if _fold(folder.as_posix()) in self._files:
+                rest = PurePath(name).relative_to(folder).as_posix()
+                name = f"{folder.as_posix()}~{_hash(folder.as_posix())}/{rest}"
+        if _fold(f"{name}.json") in self._files | self._folders:
             name = _with_suffix(name, absolute)
-        self._taken.add(_fold(name))
+        self._files.add(_fold(f"{name}.json"))
+        self._folders.update(_fold(folder.as_posix()) for folder in PurePath(name).parents)
         return Found(name, path)
 
 
@@ -191,7 +200,8 @@ def _match(pattern: str, output: Path | None) -> Iterator[tuple[Path, PurePath]]
     for hit in sorted(glob.glob(pattern, recursive=True)):
         path = Path(hit)
         if not path.is_dir():
-            yield path, path.relative_to(fixed)
+            if not _is_ours(path, output):
+                yield path, path.relative_to(fixed)
         elif "**" not in pattern:
             yield from _walk(path, fixed, output)
 
@@ -212,14 +222,11 @@ def _walk(folder: Path, root: Path, output: Path | None) -> Iterator[tuple[Path,
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        names = {_safe_step(entry.name) for entry in entries}
         visible = [entry for entry in entries if not entry.name.startswith(".") and not _is_output(entry.path, output)]
         folders = [entry for entry in visible if _is_source_folder(entry)]
         for entry in visible:
             path = Path(entry.path)
-            if path.name.endswith(_TRUTH_SUFFIXES) or _is_record(path, names, output):
-                continue
-            if _may_hold_bytes(entry):
+            if _may_hold_bytes(entry) and not _is_ours(path, output):
                 yield path, path.relative_to(root)
         pending.extend(Path(entry.path) for entry in reversed(folders) if not entry.is_symlink())
         linked.extend(Path(entry.path) for entry in folders if entry.is_symlink())
@@ -244,8 +251,17 @@ def _is_output(path: str, output: Path | None) -> bool:
     return output is not None and os.path.abspath(path) == os.path.abspath(output)
 
 
-def _is_record(path: Path, names: set[str], output: Path | None) -> bool:
-    """Whether a file in a folder that is source and output at once was written by an earlier run."""
-    if output is None or not path.absolute().is_relative_to(output.absolute()):
+def _is_ours(path: Path, output: Path | None) -> bool:
+    """Whether a file found by looking is one of ours: a known answer, a record, or what a run leaves beside records."""
+    if path.name.endswith(_TRUTH_SUFFIXES):
+        return True
+    if path.name in _OUTPUT_FILES:
+        folder = path.absolute().parent
+        return (folder / _STATE_FOLDER).is_dir() or (output is not None and folder == output.absolute())
+    if path.suffix != ".json":
         return False
-    return path.name in _OUTPUT_FILES or (path.suffix == ".json" and path.stem in names)
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_RECORD_HEAD)) == _RECORD_HEAD
+    except OSError:
+        return False

@@ -39,6 +39,10 @@ _MAX_FAILURES = 3
 _PAGES_PER_TIMEOUT = 16
 """Pages that must on average be read within the time that any one of them may take."""
 
+_PASSED_ON = frozenset(
+    "PATH HOME LANG LANGUAGE TZ TMPDIR TEMP TMP LD_LIBRARY_PATH DYLD_LIBRARY_PATH VIRTUAL_ENV SYSTEMROOT".split()
+)
+
 _Result = TypeVar("_Result")
 
 
@@ -224,6 +228,15 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"a worker sent {module_name}.{global_name}")
 
 
+def _plain_environment() -> dict[str, str]:
+    """What a process needs to start. Keys stay out of the processes that open hostile files."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith(("LC_", "PYTHON", "COV_"))
+    }
+
+
 class _Worker:
     """One process and the socket to it."""
 
@@ -243,7 +256,7 @@ class _Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 pass_fds=(theirs.fileno(),),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+                env={**_plain_environment(), "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             )
 
     @property

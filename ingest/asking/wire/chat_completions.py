@@ -168,7 +168,8 @@ def _detail(usage: JsonObject, group: str, name: str) -> int:
 
 
 def _count(value: Json) -> int:
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    """Tokens a server names; what no server can have counted is none."""
+    return int(value) if isinstance(value, int | float) and 0 < value < 1e12 else 0
 
 
 def _page_words(pages: Json) -> Iterable[PageWords]:

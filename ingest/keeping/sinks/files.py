@@ -58,6 +58,10 @@ class FilesSink:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            # The numbers of the run before, and what a killed run left, must not be taken for this one's.
+            (folder / _RUN_FILE).unlink(missing_ok=True)
+            for left in folder.glob(".tmp-*.part"):
+                left.unlink(missing_ok=True)
             self._lines = tempfile.NamedTemporaryFile(  # noqa: SIM115  # closed in `finish` or `__exit__`
                 "w", encoding="utf-8", dir=folder, prefix=".tmp-", suffix=".part", delete=False
             )
