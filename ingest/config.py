@@ -16,7 +16,6 @@ from ingest.errors import ConfigError
 from ingest.profile import Profile
 from ingest.types import Detail, EvidenceMode, JsonObject, PagePolicy
 
-
 # The base URL of profiles of the embedded engine: a name that no resolver knows, so nothing ever leaves.
 _EMBEDDED_URL = "http://local.invalid/v1"
 

@@ -228,7 +228,7 @@ def _date(facts: Facts, node: Node) -> Found | None:
         return _effective_date(facts, node)
     if prose.kind == "paper":
         date = prose.paper.publication_date()
-        return date if date and (len(str(date.data)) == 10 or node.get("format") != "date") else None
+        return date if date and len(str(date.data)) == 10 else None
     return prose.overview.date()
 
 
