@@ -290,3 +290,25 @@ def test_a_wrong_merge_rule_is_told_before_anything_is_read(tmp_path: Path, mode
         with pytest.raises(ConfigError, match=next(iter(rules))):
             ingest.run_to_folder([path], config.model_copy(update={"recipe": recipe}))
     assert model.calls == []
+
+
+def test_a_page_of_which_nothing_was_sent_is_not_answered(tmp_path: Path, model: ScriptedModel) -> None:
+    """With text alone wanted a scan sends nothing: its page is skipped, and the record is not complete."""
+    path = write_pdf(tmp_path / "in" / "a.pdf", 1)
+    with pymupdf.open(path) as document:
+        scan = document[0].get_pixmap(dpi=72)
+        document.new_page().insert_image(document[0].rect, pixmap=scan)
+        document.save(tmp_path / "in" / "b.pdf")
+    (record,), _ = run([tmp_path / "in" / "b.pdf"], make_config(tmp_path / "out", reading={"pages": "text"}))
+    assert [part.status for part in record.coverage.parts] == ["answered", "skipped"]
+    assert record.status == "partial"
+
+
+def test_an_absurd_count_of_tokens_costs_no_answer(tmp_path: Path, model: ScriptedModel) -> None:
+    """A server's nonsense in its usage must not lose what was paid for."""
+    path = write_pdf(tmp_path / "in" / "a.pdf", 1)
+    status, body = completion('{"title": null, "rows": []}')
+    body["usage"]["prompt_tokens"] = 10**30
+    model.script = lambda pages, number: (status, body)
+    (record,), _ = run([path], make_config(tmp_path / "out"))
+    assert record.status == "complete"

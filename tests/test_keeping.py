@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import LedgerError, NewerVersion, OutputError
-from ingest.keeping.ledger import Ledger
+from ingest.errors import Busy, LedgerError, NewerVersion, OutputError
+from ingest.keeping.ledger import NOT_SENT, Ledger
 from ingest.keeping.migrations import MIGRATIONS
 from ingest.keeping.sinks.files import FilesSink, record_path, write_whole
 from ingest.types import PageWords, Reply, Usage, Word
@@ -106,3 +106,31 @@ def test_an_unfinished_run_leaves_no_litter(tmp_path: Path) -> None:
     with FilesSink(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_into_one_folder_do_not_pay_twice(tmp_path: Path) -> None:
+    """The second one is told to wait; who only looks is let in."""
+    with Ledger(tmp_path) as ledger:
+        ledger.store_answer("k", REPLY)
+        with pytest.raises(Busy, match="another run"):
+            Ledger(tmp_path)
+        with Ledger(tmp_path, is_shared=True) as reader:
+            assert reader.has_answer("k")
+    Ledger(tmp_path).close()
+
+
+def test_the_summary_of_an_older_run_does_not_outlive_a_new_start(tmp_path: Path) -> None:
+    """A nightly check must not see the numbers of the day before yesterday."""
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / ".tmp-killed.part").write_text("")
+    with FilesSink(tmp_path):
+        assert not (tmp_path / "run.json").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calls_that_never_left_are_not_counted_as_sent() -> None:
+    """The summary says what was sent, and that is what may be billed."""
+    with Ledger(None) as ledger:
+        run = ledger.start_run("r", "m", "e")
+        ledger.record_attempt(run, "k", 0.1, NOT_SENT, "no connection", Usage(), None)
+        assert ledger.run_spending(run) == (0, Decimal(0))

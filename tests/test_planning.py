@@ -5,9 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.errors import ConfigError
 from ingest.planning.chunks import Limits, plan_chunks, request_limits, split_chunk
 from ingest.planning.pricing import cost_usd
 from ingest.planning.tokens import estimate_image, estimate_part
@@ -98,3 +100,17 @@ def test_the_tier_is_set_by_the_input_alone_and_bills_the_whole_request() -> Non
     assert cost_usd(PROFILE, 127_999, 1_000) == Decimal("127999") * Decimal("0.63") / 10**6 + Decimal("0.00379")
     assert cost_usd(PROFILE, 128_000, 1_000) == Decimal("0.16128") + Decimal("0.00758")
     assert cost_usd(PROFILE.model_copy(update={"tiers": ()}), 10, 10) is None
+
+
+def test_the_safe_estimate_keeps_the_price_step() -> None:
+    """Dense text may count for half as much again as expected: even then no request of several pages is dear."""
+    limits = request_limits(PROFILE, Estimate(3_000, 4_000), None, PROFILE.default_output_tokens)
+    dense = [Part(i, "page", "text", text=TextStats(digits=2_000, spaces=600)) for i in range(300)]
+    for chunk in plan_chunks(_document(dense), PROFILE, "high", limits):
+        assert chunk.estimate.safe + 4_000 <= PROFILE.tiers[0].max_input_tokens
+
+
+def test_a_preamble_that_leaves_no_room_is_told_before_anything_is_sent() -> None:
+    """A schema of thousands of fields would make every request dear, or too long."""
+    with pytest.raises(ConfigError, match="fewer fields"):
+        request_limits(PROFILE, Estimate(120_000, 127_000), None, 16_000)

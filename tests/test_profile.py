@@ -63,8 +63,22 @@ def test_no_key_names_both_ways_out() -> None:
     profile = load_profile("seed-2-0-pro")
     with pytest.raises(ConfigError, match=r"EMPIRIOLABS_API_KEY.*--local"):
         resolve_endpoint(profile, environ={})
-    assert resolve_endpoint(profile, local=True, environ={}).local
+    assert resolve_endpoint(load_profile("local"), local=True, environ={}).local
     assert resolve_endpoint(profile, base_url="http://127.0.0.1:1/v1", environ={}).api_key is None
+
+
+@pytest.mark.parametrize("url", ["https://me:secret1@host/v1", "https://host/v1?key=secret1"])
+def test_a_key_in_the_url_is_refused(url: str) -> None:
+    """The URL stands in every record; the message must not repeat the key either."""
+    with pytest.raises(ConfigError, match="base URL must not hold") as caught:
+        resolve_endpoint(load_profile("seed-2-0-pro"), base_url=url, environ={"INGEST_API_KEY": "k"})
+    assert "secret1" not in str(caught.value)
+
+
+def test_the_embedded_engine_has_its_own_profile() -> None:
+    """Another model's name on an answer of the local engine would mislead."""
+    with pytest.raises(ConfigError, match="embedded"):
+        resolve_endpoint(load_profile("seed-2-0-pro"), local=True, environ={})
 
 
 def test_a_key_never_shows() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import pytest
 
 from ingest.config import ReadingSettings
 from ingest.errors import ConfigError, TooLarge, Unreadable
 from ingest.reading.discover import Found, describe, discover
+from ingest.record import DocumentInfo, ModelInfo, RecipeInfo, Record
 
 SETTINGS = ReadingSettings()
 
@@ -39,10 +41,30 @@ def test_hidden_files_and_our_own_output_are_skipped(tmp_path: Path) -> None:
     assert _names(tmp_path / ".DS_Store") == [".DS_Store"]
 
 
+RECORD = Record[dict[str, Any]](
+    document=DocumentInfo(name="a.pdf", uri="file:///a.pdf", sha256="", media_type="", size_bytes=0),
+    status="failed",
+    model=ModelInfo(model="m", profile="p", protocol="chat", endpoint="local"),
+    recipe=RecipeInfo(name="r", schema_sha256="", instructions_sha256=""),
+)
+
+
+def test_a_record_and_a_folder_never_want_one_name(tmp_path: Path) -> None:
+    """`foo` becomes `foo.json`; a folder of that name, or of the summary's, must not stop the run."""
+    _fill(tmp_path, "foo", "foo.json/b.txt", "run.json/c.txt")
+    names = _names(tmp_path)
+    records = {f"{name}.json" for name in names} | {"run.json", "records.jsonl"}
+    assert len(records) == 5
+    assert not {folder.as_posix() for name in names for folder in PurePath(name).parents} & records
+
+
 def test_records_written_beside_their_sources_are_skipped(tmp_path: Path) -> None:
     """`-o .` puts records next to the files they are of."""
     _fill(tmp_path, "a.pdf", "a.pdf.json", "data.json", "records.jsonl", "run.json", ".ingest/ledger.db")
+    (tmp_path / "a.pdf.json").write_text(RECORD.to_json())
     assert _names(tmp_path, output=tmp_path) == ["a.pdf", "data.json"]
+    assert _names(f"{tmp_path}/*", output=tmp_path) == ["a.pdf", "data.json"]
+    assert _names(tmp_path, output=tmp_path / "elsewhere") == ["a.pdf", "data.json"]
 
 
 def test_two_files_that_share_a_name_are_told_apart_the_same_way_every_time(tmp_path: Path) -> None:
@@ -182,5 +204,5 @@ def test_what_may_not_be_read_is_one_bad_record(tmp_path: Path) -> None:
 def test_records_of_oddly_named_files_are_no_documents(tmp_path: Path) -> None:
     """Output beside the input must not be ingested by the next run, even where the record's name was made safe."""
     (tmp_path / "new\nline.pdf").write_bytes(b"%PDF-")
-    (tmp_path / "new_line.pdf.json").write_text("{}")
+    (tmp_path / "new_line.pdf.json").write_text(RECORD.to_json())
     assert [found.name for found in discover([tmp_path], tmp_path)] == ["new_line.pdf"]
