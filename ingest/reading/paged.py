@@ -158,6 +158,7 @@ class _Opened:
     def title(self) -> str | None:
         try:
             title = str((self.document.metadata or {}).get("title") or "")
+        # MuPDF's binding raises errors of any class on a damaged file; without its title it can still be read.
         except Exception:
             return None
         return _one_line(title) or None
@@ -167,6 +168,7 @@ class _Opened:
         sections: dict[int, str] = {}
         try:
             outline = self.document.get_toc(simple=True)
+        # As above: a damaged outline costs its headings, never the pages.
         except Exception:
             return sections
         for _level, heading, number in outline:

@@ -15,6 +15,10 @@ from tests.reading_samples import RENDERING, SAMPLES, SETTINGS, describe_file, m
 _TEXT = ("text/", "application/json", "application/xml")
 
 
+# Those that can probe single pages of a file; the others open it whole.
+_PAGEWISE = [kind for kind in sorted(EXTRACTORS) if isinstance(extractor_for(kind), PagewiseExtractor)]
+
+
 @pytest.fixture(params=sorted(EXTRACTORS))
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
     """A small file of each media type in the table."""
@@ -147,11 +151,11 @@ def test_extractors_name_what_they_read_and_fit_the_protocol() -> None:
         assert media_type in extractor.media_types
 
 
+@pytest.mark.parametrize("source", _PAGEWISE, indirect=True)
 def test_pagewise_probing_equals_opening(source: Source) -> None:
     """Documents are probed page by page in several workers; the result must not depend on it."""
     extractor, document = _open(source)
-    if not isinstance(extractor, PagewiseExtractor):
-        pytest.skip("this extractor opens files whole")
+    assert isinstance(extractor, PagewiseExtractor)
     survey = extractor.survey(source, SETTINGS)
     indices = list(range(len(survey.parts)))[::-1]
     probed = tuple(extractor.probe(survey, indices, SETTINGS))
