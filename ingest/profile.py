@@ -54,6 +54,39 @@ class ImageLimits(_Value):
     media_types: tuple[str, ...]
 
 
+class FrameRule(_Value):
+    """How frames of a video are sent as images: detail, most tokens of one frame, tokens of its time as text."""
+
+    detail: Detail = "low"
+    max_tokens: int = 1280
+    timestamp_tokens: tuple[int, int] = Field((12, 15), description="Expected and safe")
+
+
+class VideoRule(_Value):
+    """How the model samples a video that is handed over as such.
+
+    `duration * fps` frames, clamped to the frame bounds, share the token budget of the video evenly.
+    """
+
+    fps: tuple[float, float] = (0.2, 5.0)
+    default_fps: float = 1.0
+    frames: tuple[int, int] = (16, 1280)
+    tokens_per_frame: tuple[int, int] = (64, 384)
+    budget_tokens: int = 81_920
+    pixels_per_token: int = 1764
+    max_bytes: int = 50_000_000
+    media_types: tuple[str, ...] = ("video/mp4", "video/quicktime", "video/x-msvideo")
+
+
+class FileRule(_Value):
+    """Documents handed over as such: the server makes an image of each page."""
+
+    tokens_per_page: int = 1280
+    max_pages: int = 90
+    max_bytes: int = 50_000_000
+    media_types: tuple[str, ...] = ("application/pdf",)
+
+
 class TextRule(_Value):
     """Tokens per character by class: the expected value, and one that is not passed."""
 
@@ -106,6 +139,9 @@ class Profile(_Value):
     images: dict[Detail, ImageRule]
     default_detail: Detail = "high"
     image_limits: ImageLimits
+    frames: FrameRule = FrameRule()
+    video: VideoRule | None = Field(None, description="None: the model takes no video")
+    files: FileRule | None = Field(None, description="None: the model takes no documents")
     text: TextRule
     overhead: Overhead
     max_request_bytes: int = Field(description="Body of one request, base64 included")

@@ -81,7 +81,7 @@ class PartCoverage(_Value):
 
     number: int = Field(description="Page or frame number from 1")
     status: PartStatus
-    mode: Literal["image", "text", "both"]
+    mode: Literal["image", "text", "both", "native"]
     chunk: int | None = Field(None, description="Index of the chunk that owned it, from 0")
     attempts: int = Field(0, description="Paid or tried calls that carried it as owned")
     reason: str | None = None

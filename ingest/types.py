@@ -18,8 +18,11 @@ Json: TypeAlias = Any
 JsonObject: TypeAlias = dict[str, Any]
 
 PagePolicy: TypeAlias = Literal["auto", "image", "text", "both"]
-PageMode: TypeAlias = Literal["image", "text", "both"]
-PartKind: TypeAlias = Literal["page", "frame"]
+PageMode: TypeAlias = Literal["image", "text", "both", "native"]
+"""How a part is sent; `native` hands over bytes of the file itself: a PDF as it is, a piece of a video."""
+PartKind: TypeAlias = Literal["page", "frame", "clip"]
+Medium: TypeAlias = Literal["pages", "video"]
+"""What a document is made of, which decides the words of the prompt and how values are cited: by page or by time."""
 Detail: TypeAlias = Literal["low", "high", "xhigh"]
 EvidenceMode: TypeAlias = Literal["none", "part", "quote"]
 Rung: TypeAlias = Literal["json_schema", "tool", "prompt"]
@@ -88,13 +91,34 @@ class TextStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """One frame of a video and the interval it stands for.
+
+    `pts * time_base_num / time_base_den` is the exact stamp of the frame in its stream; `timestamp_s` is the same in
+    seconds from the start of the video. The intervals `[start_s, end_s)` of a document's moments, in order, tile the
+    video without gap or overlap.
+    """
+
+    pts: int
+    time_base_num: int
+    time_base_den: int
+    timestamp_s: float
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """Descriptor of one page or frame: everything planning needs, no pixels.
+    """Descriptor of one page, frame or clip: everything planning needs, no pixels.
 
     `index` counts from 0 within the document. Pages carry their size in points after rotation (`width_pt`,
-    `height_pt`); raster pages and frames their size in pixels. `text` describes the text that will be sent
-    (layout text), zeros when the mode is image. `section` is the heading of the outline that starts on this
-    page. `error` is set when the part cannot be read: it is never sent, and the record says why.
+    `height_pt`); raster pages and frames their size in pixels as they are sent. `text` describes the text that will be
+    sent (layout text of a page, subtitles of a frame's interval), zeros when the mode is image. `section` is the
+    heading of the outline that starts on this page. `moments` are the frames of a part of a video: one for a frame,
+    several for a contact sheet or a clip. `is_break` marks a part before which a chunk may well begin: a heading, a
+    scene cut, a pause of the speaker. A part too big for one request is sent as `pieces`, of which this is the one numbered
+    `piece` from 0: blocks of its text, tiles of its image. `error` is set when the part cannot be read: it is never sent, and the record
+    says why.
     """
 
     index: int
@@ -107,7 +131,10 @@ class Part:
     rotation: int = 0
     text: TextStats = TextStats()
     section: str | None = None
-    timestamp_s: float | None = None
+    moments: tuple[Moment, ...] = ()
+    is_break: bool = False
+    piece: int = 0
+    pieces: int = 1
     error: Problem | None = None
 
     @property
@@ -118,7 +145,9 @@ class Part:
     @property
     def key(self) -> str:
         """Identity within the source: enters the request key."""
-        return f"{self.kind}:{self.index}:{self.mode}"
+        stamps = "".join(f":{moment.pts}" for moment in self.moments)
+        piece = f"/{self.piece}:{self.pieces}" if self.pieces > 1 else ""
+        return f"{self.kind}:{self.index}:{self.mode}{stamps}{piece}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +159,20 @@ class Document:
     title: str | None = None
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def medium(self) -> Medium:
+        """Pages or video."""
+        return "video" if any(part.moments for part in self.parts) else "pages"
+
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How a page or image becomes pixels. Computed from the profile and the settings; enters the request key.
+    """How a page, image or frame becomes pixels. Computed from the profile and the settings; enters the request key.
 
     Images are scaled to at most `max_pixels` keeping the aspect ratio, never above; their encoded size stays at
     or below `max_bytes`, their sides at or above `min_side_px`, their aspect ratio within `max_aspect_ratio`
-    (padding with white).
+    (padding with white). Frames of a video are scaled to at most `frame_max_pixels`, never above their own size;
+    `frames_per_request` is how many of them one request holds in the cheap tier, which sets the rate of `--fps auto`.
     """
 
     max_pixels: int
@@ -145,11 +180,16 @@ class Rendering:
     min_side_px: int
     max_aspect_ratio: float
     jpeg_quality: int
+    frame_max_pixels: int = 2_257_920
+    frames_per_request: int = 90
 
     @property
     def key(self) -> str:
         """Identity of the settings."""
-        return f"{self.max_pixels}:{self.max_bytes}:{self.min_side_px}:{self.max_aspect_ratio:g}:{self.jpeg_quality}"
+        return (
+            f"{self.max_pixels}:{self.max_bytes}:{self.min_side_px}:{self.max_aspect_ratio:g}:{self.jpeg_quality}"
+            f":{self.frame_max_pixels}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +209,27 @@ class Image:
     height_px: int
 
 
-Content: TypeAlias = Text | Image
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video content part: a whole file of its own, and the rate at which the model is to sample it."""
+
+    data: bytes
+    media_type: str
+    duration_s: float
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A document content part: the bytes of a file the model reads itself. `name` is made by us, never the user's."""
+
+    data: bytes
+    media_type: str
+    name: str
+    pages: int
+
+
+Content: TypeAlias = Text | Image | Video | File
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,17 +266,36 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Parts sent together. A part is owned by exactly one chunk; neighbours may carry it as context."""
+    """Parts sent together. A part is owned by exactly one chunk; neighbours may carry it as context.
+
+    `estimate` is the input tokens of its parts, `answer` the output tokens to expect.
+    """
 
     index: int
     owned: tuple[Part, ...]
     context: tuple[Part, ...] = ()
     estimate: Estimate = Estimate(0, 0)
+    answer: Estimate = Estimate(0, 0)
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts carried, in reading order."""
         return tuple(sorted((*self.owned, *self.context), key=lambda part: part.index))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one answered request teaches about token counts.
+
+    `counts` are the expected input tokens by content kind (text, image, frame, video, file, fixed) before any
+    calibration, `owned_tokens` those of the owned parts alone; `input_tokens` and `output_tokens` (without reasoning)
+    are what the server counted.
+    """
+
+    counts: tuple[tuple[str, int], ...]
+    owned_tokens: int
+    input_tokens: int
+    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,10 +374,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Cite:
-    """Where the model says a value stands: the part's number (from 1) and, when asked for, the words quoted."""
+    """Where the model says a value stands: the part's number (from 1) and, when asked for, the words quoted.
+
+    Values of a video are cited by `time_s`, seconds from its start, which the engine turns into a part's number.
+    """
 
     part_number: int | None
     quote: str | None = None
+    time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ingest.asking.schema import ChunkSchema
 from ingest.config import Recipe
-from ingest.types import Chunk, Content, Document, EvidenceMode, Image, Loaded, Part, Rung, Text
+from ingest.types import Chunk, Content, Document, EvidenceMode, Loaded, Medium, Part, Rung, Text
 
 _ROLE = """\
 You extract data from documents. You are given pages of one document, as text laid out as on the page, as images, or \
@@ -86,7 +86,9 @@ class Frame:
     closing: str
 
 
-def frame(recipe: Recipe, evidence: EvidenceMode, rung: Rung, chunk_schema: ChunkSchema) -> Frame:
+def frame(
+    recipe: Recipe, evidence: EvidenceMode, rung: Rung, chunk_schema: ChunkSchema, medium: Medium = "pages"
+) -> Frame:
     """What the model is told on one rung: a pure function of its arguments, since it enters the request key.
 
     The schema is written out on the rung `prompt` alone; on the others it travels beside the messages.
@@ -127,12 +129,12 @@ def _part_contents(item: Loaded, is_owned: bool) -> Iterator[Content]:
     """A page between its tags: texts next to a tag share its content part, images stand alone."""
     text = _tag(item.part, is_owned)
     for content in item.contents:
-        if isinstance(content, Image):
+        if isinstance(content, Text):
+            text += f"\n{neutralise(content.text)}" if text else neutralise(content.text)
+        else:
             yield Text(text)
             yield content
             text = ""
-        else:
-            text += f"\n{neutralise(content.text)}" if text else neutralise(content.text)
     yield Text(f"{text}\n</page>" if text else "</page>")
 
 

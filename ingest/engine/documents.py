@@ -59,10 +59,11 @@ async def plan_document(session: Session, found: Found) -> PlanRow:
         document = await session.workers.open(source)
     except SourceError as error:
         return PlanRow(name=found.name, problem=error.message)
-    profile, output_tokens = session.config.profile, int(session.parameters["max_tokens"])
+    profile, brief = session.config.profile, session.brief(document)
+    output_tokens = int(brief.parameters["max_tokens"])
     chunks = session.plan_chunks(document)
     open_chunks = [chunk for chunk in chunks if not session.ledger.has_answer(session.key(document, chunk))]
-    estimates = [chunk.estimate + session.preamble for chunk in open_chunks]
+    estimates = [chunk.estimate + brief.preamble for chunk in open_chunks]
     answers = [min(output_tokens, _expected_answer(estimate.expected)) for estimate in estimates]
     return PlanRow(
         name=found.name,

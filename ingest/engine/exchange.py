@@ -24,7 +24,7 @@ from ingest.errors import (
 from ingest.planning.chunks import split_chunk
 from ingest.planning.pricing import cost_usd
 from ingest.record import PartStatus
-from ingest.types import Chunk, Document, Event, Loaded, Partial, Problem, Reply
+from ingest.types import Chunk, Cite, Document, Event, Loaded, Partial, Problem, Reply
 
 _SPLITTABLE = (Truncated, ContextExceeded, ContentRefused)
 _STOPS_THE_RUN = (AuthRejected, QuotaExhausted)
@@ -54,7 +54,7 @@ async def process_chunk(session: Session, document: Document, chunk: Chunk, atte
         try:
             answer = await _answer(session, document, chunk, hint)
             chunk, result = answer.chunk, result + answer.result
-            return result + _read_answer(session, answer, attempts)
+            return result + _read_answer(session, document, answer, attempts)
         except _STOPS_THE_RUN:
             raise
         except _SPLITTABLE as error:
@@ -97,12 +97,13 @@ async def _ask(
 ) -> Reply:
     """Ask on the present rung; a rung the endpoint refuses is left for the one below."""
     session.tell(Event("request_started", document.source.name))
-    reserve_tokens = chunk.estimate.safe + session.preamble.safe + int(session.parameters["max_tokens"])
+    brief = session.brief(document)
+    reserve_tokens = chunk.estimate.safe + brief.preamble.safe + int(brief.parameters["max_tokens"])
     while True:
         rung = session.rung
-        contents = prompt.contents(session.frames[rung], document, chunk, loaded, hint)
+        contents = prompt.contents(brief.frames[rung], document, chunk, loaded, hint)
         try:
-            return await session.client.ask(session.request(key, contents, rung), reserve_tokens)
+            return await session.client.ask(session.request(key, brief, contents, rung), reserve_tokens)
         except RequestRejected as error:
             if not _is_about_the_rung(error) or not session.step_down(rung):
                 raise
@@ -115,16 +116,30 @@ def _bill(session: Session, document: Document, chunk: Chunk, key: str, reply: R
     return _Answer(chunk, reply, ChunkResult(expenses=(Expense(key, usage, cost, from_ledger),), keys=(key,)))
 
 
-def _read_answer(session: Session, answer: _Answer, attempts: int) -> ChunkResult:
+def _read_answer(session: Session, document: Document, answer: _Answer, attempts: int) -> ChunkResult:
     """The answer's data in the user's shape. Raises ReplyError classes and ContentRefused."""
-    parsed = parse.parse(answer.reply, session.chunk_schema)
-    data, cites = schema.restore(parsed.value, session.chunk_schema)
+    chunk_schema = session.brief(document).chunk_schema
+    parsed = parse.parse(answer.reply, chunk_schema)
+    data, cites = schema.restore(parsed.value, chunk_schema)
+    placed = {pointer: _placed(cite, answer.chunk) for pointer, cite in cites.items()}
     return ChunkResult(
-        partials=(Partial(answer.chunk, data, cites),),
+        partials=(Partial(answer.chunk, data, placed),),
         outcomes=outcomes_of(answer.chunk, "answered", attempts),
         problems=parsed.problems,
         page_words=answer.reply.page_words,
     )
+
+
+def _placed(cite: Cite, chunk: Chunk) -> Cite:
+    """A cite by time with the number of the part of the chunk that shows that time."""
+    time_s = cite.time_s
+    if time_s is None or cite.part_number is not None:
+        return cite
+    timed = [part for part in chunk.parts if part.moments]
+    within = (part for part in timed if part.moments[0].start_s <= time_s < part.moments[-1].end_s)
+    nearest = min(timed, key=lambda part: abs(part.moments[0].timestamp_s - time_s), default=None)
+    part = next(within, nearest)
+    return cite if part is None else replace(cite, part_number=part.number)
 
 
 async def _split(session: Session, document: Document, chunk: Chunk, error: IngestError, attempts: int) -> ChunkResult:

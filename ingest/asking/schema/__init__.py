@@ -15,7 +15,7 @@ from ingest.asking.schema.restore import restore_shape
 from ingest.asking.schema.shapes import Leaf, ObjectShape, Shape, Table, resolve
 from ingest.asking.schema.write import reserved_names, schema_name, write
 from ingest.errors import ConfigError
-from ingest.types import Cite, EvidenceMode, Json, JsonObject
+from ingest.types import Cite, EvidenceMode, Json, JsonObject, Medium
 
 __all__ = ["ChunkSchema", "check_document_schema", "derive", "restore"]
 
@@ -30,12 +30,19 @@ class ChunkSchema:
     text: str
     shape: Shape = field(repr=False)
     table: Table = field(repr=False)
+    medium: Medium = "pages"
 
 
-def derive(document_schema: JsonObject, evidence: EvidenceMode = "part", name: str | None = None) -> ChunkSchema:
+def derive(
+    document_schema: JsonObject,
+    evidence: EvidenceMode = "part",
+    name: str | None = None,
+    medium: Medium = "pages",
+) -> ChunkSchema:
     """The chunk schema of a document schema. A pure function of its arguments.
 
-    `evidence` decides what each value carries: nothing, the page (`_page`), or the page and the words (`_quote`).
+    `evidence` decides what each value carries: nothing, its place (`_page`, in a video `_time_s`), or the place and the
+    words (`_quote`).
     `name` is sent with the schema; without it the schema's title is.
 
     Raises ConfigError for a schema that asks for nothing, or for something no strict schema can express.
@@ -45,7 +52,8 @@ def derive(document_schema: JsonObject, evidence: EvidenceMode = "part", name: s
     _check_asks_something(document_schema, resolve(shape, table))
     schema = write(shape, table, evidence)
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
-    return ChunkSchema(schema_name(name or document_schema.get("title")), schema, evidence, text, shape, table)
+    title = schema_name(name or document_schema.get("title"))
+    return ChunkSchema(title, schema, evidence, text, shape, table, medium)
 
 
 def restore(answer: Json, chunk_schema: ChunkSchema) -> tuple[Json, dict[str, Cite]]:

@@ -20,7 +20,9 @@ from ingest.types import (
     PageWords,
     Reply,
     Request,
+    Text,
     Usage,
+    Video,
     Word,
 )
 
@@ -55,11 +57,14 @@ def encode(request: Request, profile: Profile) -> HttpCall:
 
 
 def _part(content: Content, detail: str) -> JsonObject:
-    if not isinstance(content, Image):
+    if isinstance(content, Text):
         return {"type": "text", "text": content.text}
-    data = base64.b64encode(content.data).decode("ascii")
-    url = f"data:{content.media_type.lower()};base64,{data}"
-    return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+    url = f"data:{content.media_type.lower()};base64,{base64.b64encode(content.data).decode('ascii')}"
+    if isinstance(content, Image):
+        return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+    if isinstance(content, Video):
+        return {"type": "video_url", "video_url": {"url": url, "fps": content.fps}}
+    return {"type": "file", "file": {"file_data": url, "filename": content.name}}
 
 
 def _form(request: Request) -> JsonObject:
