@@ -116,9 +116,9 @@ class Part:
     sent (layout text of a page, subtitles of a frame's interval), zeros when the mode is image. `section` is the
     heading of the outline that starts on this page. `moments` are the frames of a part of a video: one for a frame,
     several for a contact sheet or a clip. `is_break` marks a part before which a chunk may well begin: a heading, a
-    scene cut, a pause of the speaker. A part too big for one request is sent as `pieces`, of which this is the one numbered
-    `piece` from 0: blocks of its text, tiles of its image. `error` is set when the part cannot be read: it is never sent, and the record
-    says why.
+    scene cut, a pause of the speaker. A part too big for one request is sent as `pieces`, of which this is the one
+    numbered `piece` from 0: blocks of its text, tiles of its image. `error` is set when the part cannot be read: it is
+    never sent, and the record says why.
     """
 
     index: int
