@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ingest.api import configure, extract, extract_async, plan, run, run_to_folder, stream
-    from ingest.config import AskingSettings, Config, Endpoint, PlanningSettings, ReadingSettings, Recipe
+    from ingest.config import AskingSettings, BudgetSettings, Config, Endpoint, PlanningSettings, ReadingSettings, Recipe
     from ingest.errors import (
         ConfigError,
         IngestError,
@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AskingSettings",
+    "BudgetSettings",
     "Config",
     "ConfigError",
     "Endpoint",
@@ -66,7 +67,7 @@ __all__ = [
 
 _HOMES = {
     "api": "configure extract extract_async plan run run_to_folder stream",
-    "config": "AskingSettings Config Endpoint PlanningSettings ReadingSettings Recipe",
+    "config": "AskingSettings BudgetSettings Config Endpoint PlanningSettings ReadingSettings Recipe",
     "errors": "ConfigError IngestError LedgerError ModelError OutputError ReplyError SourceError",
     "profile": "Profile load_profile profile_names",
     "recipes": "load_recipe recipe_from_schema recipe_names",

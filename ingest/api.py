@@ -12,9 +12,10 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
@@ -29,6 +30,7 @@ _M = TypeVar("_M", bound=BaseModel)
 _T = TypeVar("_T")
 
 PathLike = str | Path
+Money = Decimal | int | float | str
 
 
 def configure(
@@ -40,16 +42,19 @@ def configure(
     local: bool = False,
     profile: str | None = None,
     base_url: str | None = None,
-    protocol: Literal["chat", "responses", "messages"] = "chat",
+    protocol: str = "chat",
     api_key: str | None = None,
     jobs: int | None = None,
+    max_cost: Money | None = None,
+    max_cost_per_document: Money | None = None,
     settings: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Config:
     """Settings of a run from what a caller has at hand.
 
     Give either `schema` (a JSON Schema, the path of one, a pydantic class, or `package.module:Class`) or `recipe` (a
     name or a folder). `local` answers with the embedded engine and needs no key; otherwise the key comes from
-    `api_key` or the environment. `settings` overrides single values by section: `{"reading": {"pages": "image"}}`.
+    `api_key` or the environment. `max_cost` and `max_cost_per_document` are hard limits in US dollars on what this run,
+    and each document in it, may cost. `settings` overrides single values by section: `{"reading": {"pages": "image"}}`.
 
     Raises ConfigError when something is missing or out of range.
     """
@@ -61,7 +66,11 @@ def configure(
     model = load_profile(profile or ("local" if local else "seed-2-0-pro"))
     endpoint = resolve_endpoint(model, local=local, base_url=base_url, protocol=protocol, api_key=api_key)
     folder = None if output is None else Path(output)
-    return build_config(chosen, model, endpoint, output=folder, jobs=jobs, overrides=settings)
+    overrides = {name: dict(values) for name, values in (settings or {}).items()}
+    for name, amount in (("max_cost_usd", max_cost), ("max_cost_per_document_usd", max_cost_per_document)):
+        if amount is not None:
+            overrides.setdefault("budget", {})[name] = str(amount)
+    return build_config(chosen, model, endpoint, output=folder, jobs=jobs, overrides=overrides)
 
 
 @overload
@@ -212,7 +221,7 @@ def run_to_folder(paths: Sequence[PathLike], config: Config, observer: Observer 
     summaries: list[RunSummary] = []
 
     async def drain() -> None:
-        async with aclosing(engine.run(paths, config, observer, summaries.append)) as records:
+        async with aclosing(engine.run(paths, config, observer, summaries.append, is_priced_first=True)) as records:
             async for _ in records:
                 pass
 

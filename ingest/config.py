@@ -6,18 +6,23 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from ingest.errors import ConfigError
-from ingest.profile import Profile
+from ingest.profile import ParameterRule, Profile
 from ingest.types import Detail, EvidenceMode, JsonObject, PagePolicy
 
 # The base URL of profiles of the embedded engine: a name that no resolver knows, so nothing ever leaves.
 _EMBEDDED_URL = "http://local.invalid/v1"
+
+
+FPS_BOUNDS = (0.2, 5.0)
+"""Frames per second at which models of this kind sample videos (model-facts §3.1)."""
 
 
 class _Settings(BaseModel):
@@ -31,6 +36,8 @@ class ReadingSettings(_Settings):
     passwords: tuple[SecretStr, ...] = Field((), description="Tried in order on encrypted files")
     jpeg_quality: int = Field(80, ge=30, le=95, description="JPEG quality of rendered pages")
     documents: Literal["pages", "native"] = Field("pages", description="Send PDF files as pages, or as they are")
+    native_max_pages: int = Field(90, ge=1, description="Pages of a PDF sent as it is; larger ones go as pages")
+    native_max_bytes: int = Field(14_000_000, ge=1, description="Size of a PDF sent as it is; larger ones go as pages")
     video: Literal["frames", "native"] = Field("frames", description="Send videos as frames, or as clips")
     fps: float | Literal["auto"] = Field("auto", description="Frames per second of video, 0.2 to 5, or auto")
     frame_tokens: int | None = Field(None, ge=64, description="Input tokens of one frame of a video")
@@ -44,18 +51,136 @@ class ReadingSettings(_Settings):
     call_timeout_s: float = Field(60.0, gt=0, description="Time a worker may spend on opening a file or on one page")
     worker_memory_bytes: int = Field(3_000_000_000, ge=500_000_000, description="Address space of one worker process")
     workers: int = Field(2, ge=1, description="Worker processes for rendering and decoding")
+    spool_bytes: int = Field(1_000_000_000, ge=0, description="Disk space for frames between opening and sending")
+
+    @field_validator("fps", mode="before")
+    @classmethod
+    def _samples(cls, value: object) -> object:
+        low, high = FPS_BOUNDS
+        if value == "auto":
+            return value
+        told = f"give a rate within the bounds {low:g} to {high:g}, or auto"
+        try:
+            rate = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise ValueError(f"{value!r} is no rate: {told}") from None
+        if not low <= rate <= high:
+            raise ValueError(f"{rate:g} is outside: {told}")
+        return rate
 
 
 class AskingSettings(_Settings):
-    """How the model is asked. None leaves a parameter to the profile or out of the request."""
+    """How the model is asked. None leaves a parameter to the profile or out of the request.
+
+    The ranges of the model's parameters are those of its page; a profile may narrow them.
+    """
 
     max_tokens: int | None = Field(None, ge=1, le=65_536, description="Output limit of one request")
     enable_thinking: bool = Field(False, description="Let the model reason first; reasoning is billed as output")
     reasoning_effort: Literal["low", "medium", "high"] | None = Field(None, description="Only with thinking on")
     image_detail: Detail | None = Field(None, description="Image detail of the whole request")
+    video_fps: float | None = Field(None, ge=0.2, le=5.0, description="Frames per second sampled of a native video")
+    frequency_penalty: float | None = Field(None, ge=-2.0, le=2.0, description="Against words used often; spoils JSON")
+    presence_penalty: float | None = Field(None, ge=-2.0, le=2.0, description="Against words used at all; spoils JSON")
+    stop: tuple[str, ...] = Field((), description="Words that end an answer, without commas")
+    enable_web_search: bool = Field(False, description="Let the model search the web; changes input and cost")
+    enable_caching: bool = Field(False, description="Keep the prefix for later calls; not together with a schema")
+    temperature: float | None = Field(None, ge=0.0, le=2.0, description="Fixed by the service: warned of, never sent")
+    top_p: float | None = Field(None, gt=0.0, le=1.0, description="Fixed by the service: warned of, never sent")
     evidence: EvidenceMode = Field("part", description="Evidence asked of the model: none, part or quote")
+    stream: bool = Field(True, description="Receive answers as they are written, so that a dead call shows early")
     timeout_s: float = Field(600.0, gt=0, description="Time one call may take")
+    stall_timeout_s: float = Field(180.0, gt=0, description="Time a streamed call may stay silent")
+    run_timeout_s: float | None = Field(None, gt=0, description="Time a run may ask for; what is open then fails")
     max_attempts: int = Field(6, ge=1, description="Tries of one call that fails in a retryable way")
+    concurrency: int | None = Field(None, ge=1, le=1_000, description="Calls under way at once")
+    http2: bool = Field(False, description="Speak HTTP/2 where the server does; needs the extra http2")
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _stops(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("stop")
+    @classmethod
+    def _sendable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            if not word:
+                raise ValueError("a stop word is empty: leave it out")
+            if "," in word:
+                raise ValueError(
+                    f"{word!r} holds a comma; stops are sent as one comma-separated string, so it would arrive as two:"
+                    " use a word without one"
+                )
+        return value
+
+
+# What a request holds beside a file handed over whole: prompt, schema, the rest of the body.
+_BESIDE_FILE_BYTES = 500_000
+
+
+def fit_to_files(reading: ReadingSettings, profile: Profile, protocol: str) -> ReadingSettings:
+    """The settings, with what is handed over as it is kept within the profile's limits and those of a request's body.
+
+    Raises ConfigError when the model takes no documents, or the protocol or the model no video.
+    """
+    if reading.video == "native" and (profile.video is None or protocol == "messages"):
+        who = f"profile {profile.name}" if profile.video is None else f"the {protocol} protocol"
+        raise ConfigError(f"reading.video: {who} takes no video: send its frames (--video frames)")
+    if reading.documents != "native":
+        return reading
+    if profile.files is None:
+        raise ConfigError(f"reading.documents: profile {profile.name} takes no documents: use --documents pages")
+    body_bytes = (profile.max_request_bytes - _BESIDE_FILE_BYTES) * 3 // 4
+    most = {
+        "native_max_pages": min(reading.native_max_pages, profile.files.max_pages),
+        "native_max_bytes": min(reading.native_max_bytes, profile.files.max_bytes, body_bytes),
+    }
+    return reading.model_copy(update=most)
+
+
+_MODEL_PARAMETERS = (
+    "max_tokens",
+    "enable_thinking",
+    "reasoning_effort",
+    "image_detail",
+    "video_fps",
+    "frequency_penalty",
+    "presence_penalty",
+    "stop",
+    "enable_web_search",
+    "enable_caching",
+)
+
+
+def check_parameters(asking: AskingSettings, profile: Profile) -> None:
+    """Raise ConfigError for parameters that exclude one another, or that the profile's model does not take."""
+    if asking.enable_caching and any(rung != "prompt" for rung in profile.ladder):
+        raise ConfigError(
+            "asking.enable_caching cannot be used with a schema: the service refuses the combination. Leave it out, or"
+            ' use a profile file with ladder = ["prompt"], which puts the schema into the prompt'
+        )
+    if asking.stop and asking.enable_thinking:
+        raise ConfigError("asking.stop: the service refuses stops while the model thinks: leave out one of the two")
+    for name in _MODEL_PARAMETERS:
+        value = getattr(asking, name)
+        if value == AskingSettings.model_fields[name].default:
+            continue
+        if profile.parameters and name not in profile.parameters:
+            raise ConfigError(f"asking.{name}: the model of profile {profile.name} does not take it: leave it out")
+        if name in profile.parameters and not isinstance(value, tuple | bool):
+            _check_range(name, value, profile.parameters[name], profile.name)
+
+
+def _check_range(name: str, value: str | float, rule: ParameterRule, profile: str) -> None:
+    if rule.choices and value not in rule.choices:
+        known = ", ".join(str(choice) for choice in rule.choices)
+        raise ConfigError(f"asking.{name}: profile {profile} has no {value!r}, only {known}")
+    if isinstance(value, str):
+        return
+    if (rule.min is not None and value < rule.min) or (rule.max is not None and value > rule.max):
+        low, high = ("" if bound is None else f"{bound:g}" for bound in (rule.min, rule.max))
+        raise ConfigError(f"asking.{name}: {value:g} is outside the {low} to {high} of profile {profile}")
 
 
 class PlanningSettings(_Settings):
@@ -63,13 +188,28 @@ class PlanningSettings(_Settings):
 
     target_tokens: int | None = Field(None, ge=1_000, description="Input tokens a request is filled to")
     context_parts: int = Field(0, ge=0, le=8, description="Neighbouring parts carried as context on each side")
+    safety_margin: float = Field(
+        0.06, ge=0, le=0.5, description="Share by which the server may count more input than expected"
+    )
+
+
+class BudgetSettings(_Settings):
+    """What a run may spend, in US dollars; None means no limit. Each run starts its own count."""
+
+    max_cost_usd: Decimal | None = Field(None, gt=0, description="Money this run may spend, never passed")
+    max_cost_per_document_usd: Decimal | None = Field(None, gt=0, description="Money one document may cost in this run")
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.max_cost_usd is not None or self.max_cost_per_document_usd is not None
 
 
 class Endpoint(_Settings):
     """Where requests go. With `local` the embedded engine answers in-process and no socket is opened."""
 
     base_url: str
-    protocol: Literal["chat", "responses", "messages"] = "chat"
+    protocol: str = Field("chat", description="chat, responses, messages, or one that another package offers")
     api_key: SecretStr | None = None
     local: bool = False
 
@@ -84,7 +224,7 @@ def resolve_endpoint(
     *,
     local: bool = False,
     base_url: str | None = None,
-    protocol: Literal["chat", "responses", "messages"] = "chat",
+    protocol: str = "chat",
     api_key: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Endpoint:
@@ -101,6 +241,11 @@ def resolve_endpoint(
     url = base_url or profile.base_url
     if not url:
         raise ConfigError(f"profile {profile.name} has no base URL: give --base-url")
+    if not profile.model:
+        raise ConfigError(
+            f"profile {profile.name} names no model: write a profile file with extends = \"{profile.name}\" and"
+            ' model = "the id your server answers to", and give it with --profile FILE'
+        )
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment:
         # The URL stands in every record; a key in it would too.
@@ -125,6 +270,7 @@ class Recipe(_Settings):
     reading: JsonObject = Field(default_factory=dict, description="Overrides of ReadingSettings")
     asking: JsonObject = Field(default_factory=dict, description="Overrides of AskingSettings")
     planning: JsonObject = Field(default_factory=dict, description="Overrides of PlanningSettings")
+    budget: JsonObject = Field(default_factory=dict, description="Overrides of BudgetSettings")
     merge: dict[str, str | JsonObject] = Field(
         default_factory=dict,
         description="Merge rule by path such as lines/*/amount; a name, or a table with x-merge and x-merge-key",
@@ -151,6 +297,7 @@ class Config(_Settings):
     reading: ReadingSettings = ReadingSettings()
     asking: AskingSettings = AskingSettings()
     planning: PlanningSettings = PlanningSettings()
+    budget: BudgetSettings = BudgetSettings()
     jobs: int = Field(4, ge=1, le=64, description="Documents in flight")
 
 

@@ -5,8 +5,10 @@
       SourceError 3           a file cannot be used: Unreadable, UnsupportedMedia, Encrypted, TooLarge
       ModelError 4            the model's endpoint did not serve the call
         retryable             RateLimited, Overloaded, CallTimeout, Disconnected, ServerFailed
-        terminal              AuthRejected, QuotaExhausted, RequestRejected, ContextExceeded, ContentRefused
+        terminal              DeadlinePassed, AuthRejected, QuotaExhausted, RequestRejected, ContextExceeded,
+                              ContentRefused
       ReplyError 5            an answer came and cannot be used: Truncated, Malformed, OffSchema
+      BudgetReached 1         the limit on money would be passed; what was bought is kept
       LedgerError 6           Busy (retryable), NewerVersion
       OutputError 7           a result cannot be written
 
@@ -130,6 +132,12 @@ class ServerFailed(ModelError):
     code = "server_failed"
 
 
+class DeadlinePassed(ModelError):
+    """The time given to the run is over; what was not answered stays open for the next run."""
+
+    code = "deadline_passed"
+
+
 class AuthRejected(ModelError):
     """The key is missing, wrong, or not allowed; the run stops."""
 
@@ -188,6 +196,12 @@ class OffSchema(ReplyError):
     """The answer is JSON but does not fit the schema."""
 
     code = "off_schema"
+
+
+class BudgetReached(IngestError):
+    """The next call could pass the limit on money. It was not sent; everything bought so far is kept."""
+
+    code = "budget"
 
 
 class LedgerError(IngestError):

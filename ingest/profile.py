@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -87,14 +87,45 @@ class FileRule(_Value):
     media_types: tuple[str, ...] = ("application/pdf",)
 
 
-class TextRule(_Value):
-    """Tokens per character by class: the expected value, and one that is not passed."""
+class ParameterRule(_Value):
+    """What one request parameter may be: a number within `min` and `max`, or one of `choices`.
 
-    latin: tuple[float, float]
-    cjk: tuple[float, float]
-    digits: tuple[float, float]
-    other: tuple[float, float]
-    spaces: tuple[float, float]
+    All None or empty: any value of the parameter's own type (a switch, a text).
+    """
+
+    min: float | None = None
+    max: float | None = None
+    choices: tuple[str | int | float, ...] = ()
+
+
+class AnswerRule(_Value):
+    """Output tokens to expect before any answer was seen: so many, and so many per input token of the owned parts.
+
+    Records hold a part of what is printed, with keys and evidence around it.
+    """
+
+    base_tokens: int = 300
+    per_input_token: float = 0.25
+
+
+class TextRule(_Value):
+    """Tokens for each of what `TextStats` counts: the expected rate, and one that few texts pass."""
+
+    words: tuple[float, float] = (1.0, 1.3)
+    long_letters: tuple[float, float] = (0.0, 0.0)
+    capitals: tuple[float, float] = (0.0, 0.0)
+    accented: tuple[float, float] = (0.0, 0.0)
+    clusters: tuple[float, float] = (0.0, 0.0)
+    numbers: tuple[float, float] = (1.0, 1.3)
+    marks: tuple[float, float] = (1.0, 1.3)
+    repeats: tuple[float, float] = (0.0, 0.0)
+    gaps: tuple[float, float] = (1.0, 1.3)
+    number_gaps: tuple[float, float] = (0.0, 0.0)
+    lines: tuple[float, float] = (1.0, 1.3)
+    cjk: tuple[float, float] = (0.65, 1.0)
+    cyrillic: tuple[float, float] = (0.3, 0.5)
+    alphabets: tuple[float, float] = (0.5, 1.0)
+    other: tuple[float, float] = (1.0, 2.0)
 
 
 class Overhead(_Value):
@@ -110,6 +141,9 @@ class RateLimits(_Value):
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    ramp_tokens_per_minute: int | None = Field(
+        None, description="How many more tokens a minute may hold than the one before; beyond it growth is a fifth"
+    )
     concurrency: int = 8
 
 
@@ -119,6 +153,8 @@ class Quirks(_Value):
     image_detail: bool = Field(False, description="takes the top-level image_detail parameter")
     thinking: bool = Field(False, description="takes enable_thinking and reasoning_effort")
     disable_formatting: bool = Field(False, description="rewrites answers unless told not to")
+    video_fps: bool = Field(False, description="takes the top-level video_fps parameter")
+    stop_string: bool = Field(False, description="takes stop as one string, separated by commas")
     strict_schema_only: bool = Field(False, description="refuses schemas with keywords beyond the strict dialect")
 
 
@@ -128,7 +164,7 @@ class Profile(_Value):
     name: str
     model: str
     base_url: str | None = None
-    protocols: tuple[Literal["chat", "responses", "messages"], ...] = ("chat",)
+    protocols: tuple[str, ...] = ("chat",)
     api_key_env: tuple[str, ...] = ()
     window_tokens: int
     max_input_tokens: int
@@ -147,6 +183,12 @@ class Profile(_Value):
     max_request_bytes: int = Field(description="Body of one request, base64 included")
     image_bytes: int = Field(description="What an image is squeezed to, so that the planned size of a request holds")
     rate_limits: RateLimits = RateLimits()
+    max_images_per_request: int | None = Field(None, description="None: only the window limits them")
+    max_reasoning_tokens: int = Field(0, description="Reasoning on top of the answer, billed as output; thinking on")
+    answers: AnswerRule = AnswerRule()
+    parameters: dict[str, ParameterRule] = Field(
+        default_factory=dict, description="Request parameters that the model takes, by gateway name, with their range"
+    )
     ladder: tuple[Rung, ...] = ("json_schema", "tool", "prompt")
     quirks: Quirks = Quirks()
 

@@ -21,7 +21,17 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from ingest.config import AskingSettings, Config, Endpoint, PlanningSettings, ReadingSettings, Recipe
+from ingest.config import (
+    AskingSettings,
+    BudgetSettings,
+    Config,
+    Endpoint,
+    PlanningSettings,
+    ReadingSettings,
+    Recipe,
+    check_parameters,
+    fit_to_files,
+)
 from ingest.errors import ConfigError
 from ingest.profile import Profile
 from ingest.types import Json, JsonObject
@@ -36,6 +46,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "reading": ReadingSettings,
     "asking": AskingSettings,
     "planning": PlanningSettings,
+    "budget": BudgetSettings,
 }
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -59,6 +70,7 @@ class _RecipeFile(BaseModel):
     reading: dict[str, Any] = {}
     asking: dict[str, Any] = {}
     planning: dict[str, Any] = {}
+    budget: dict[str, Any] = {}
     merge: dict[str, str | dict[str, Any]] = {}
 
 
@@ -138,12 +150,12 @@ def build_config(
     jobs: int | None = None,
     overrides: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Config:
-    """The settings of a run: `overrides` by section (reading, asking, planning), over the recipe's, over the defaults.
+    """The settings of a run: `overrides` by section, over the recipe's, over the defaults.
 
     Raises ConfigError when a value is out of range or does not suit the profile.
     """
     over = overrides or {}
-    below = {"reading": recipe.reading, "asking": recipe.asking, "planning": recipe.planning}
+    below = {name: getattr(recipe, name) for name in _SECTIONS}
     settings: dict[str, object] = {
         name: _validated(model, {**below[name], **over.get(name, {})}, f"{name}.") for name, model in _SECTIONS.items()
     }
@@ -152,7 +164,7 @@ def build_config(
     top = {"recipe": recipe, "profile": profile, "endpoint": endpoint, "output": output, **settings}
     config = _validated(Config, top, "")
     _check_against_profile(config)
-    return config
+    return config.model_copy(update={"reading": fit_to_files(config.reading, profile, endpoint.protocol)})
 
 
 def _check_against_profile(config: Config) -> None:
@@ -167,9 +179,15 @@ def _check_against_profile(config: Config) -> None:
         )
     if asking.reasoning_effort is not None and not asking.enable_thinking:
         raise ConfigError("asking.reasoning_effort needs thinking: turn thinking on or leave it out")
+    if config.budget.is_limited and not profile.tiers:
+        raise ConfigError(
+            f"a limit on money needs prices, and profile {profile.name} has none: add tiers to a profile file of your"
+            " own, or leave the limit out"
+        )
     if asking.image_detail is not None and asking.image_detail not in profile.images:
         known = ", ".join(profile.images)
         raise ConfigError(f"asking.image_detail: profile {profile.name} has no {asking.image_detail!r}, only {known}")
+    check_parameters(asking, profile)
 
 
 def _offers() -> Iterator[Offer]:
@@ -211,6 +229,7 @@ def _read_recipe(folder: Traversable, default_name: str) -> Recipe:
         reading=head.reading,
         asking=head.asking,
         planning=head.planning,
+        budget=head.budget,
         merge=head.merge,
     )
 

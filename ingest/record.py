@@ -172,11 +172,11 @@ class Record(BaseModel, Generic[T]):
 def status_of(coverage: Coverage, is_valid: bool) -> Status:
     """The one rule for a record's status.
 
-    failed: no part was answered. complete: every part was answered and the data fits the document schema.
-    partial: anything between.
+    failed: no part was answered; skipped: none was even asked. complete: every part was answered and the data fits the
+    document schema. partial: anything between.
     """
     if not coverage.answered:
-        return "failed"
+        return "skipped" if coverage.total and coverage.skipped == coverage.total else "failed"
     return "complete" if coverage.answered == coverage.total and is_valid else "partial"
 
 
@@ -191,6 +191,73 @@ class Totals(_Value):
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: Decimal | None = Field(Decimal(0), description="None when the profile has no price")
+
+
+class CostRow(_Value):
+    """Calls and money under one heading: a document, a recipe, a price tier."""
+
+    name: str
+    calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = Field(0, description="Part of the input tokens")
+    output_tokens: int = 0
+    reasoning_tokens: int = Field(0, description="Part of the output tokens")
+    cost_usd: Decimal | None = Field(Decimal(0), description="Booked, worst cases included; None without a price")
+
+
+class KindCosts(_Value):
+    """Money by kind of token, of the calls whose usage arrived."""
+
+    input_usd: Decimal = Decimal(0)
+    cached_usd: Decimal = Decimal(0)
+    output_usd: Decimal = Field(Decimal(0), description="Visible answers")
+    reasoning_usd: Decimal = Decimal(0)
+
+
+class Spending(_Value):
+    """Where money went, from the ledger: every call is booked before it is sent, and settled after.
+
+    `total_usd` is what may have been billed at most: `confirmed_usd` by the server's own usage, and
+    `unconfirmed_usd` for calls that died without it, booked at the most they can have cost. None without a price.
+    """
+
+    calls: int = Field(0, description="Calls sent, failed ones included")
+    total_usd: Decimal | None = Decimal(0)
+    confirmed_usd: Decimal | None = Decimal(0)
+    unconfirmed_calls: int = 0
+    unconfirmed_usd: Decimal | None = Decimal(0)
+    unsettled_calls: int = Field(0, description="Of these, calls under way when an earlier run was killed")
+    unsettled_usd: Decimal | None = Decimal(0)
+    retries: int = Field(0, description="Calls that repeat one that failed or was of no use")
+    retries_usd: Decimal | None = Decimal(0)
+    cut_off: int = Field(0, description="Answers cut off at the output limit")
+    cut_off_usd: Decimal | None = Decimal(0)
+    by_kind: KindCosts = KindCosts()
+    by_document: tuple[CostRow, ...] = ()
+    by_recipe: tuple[CostRow, ...] = ()
+    by_tier: tuple[CostRow, ...] = Field((), description="By the greatest input of the tier, in tokens")
+
+
+class Remainder(_Value):
+    """What a limit on money left undone, and what it would cost. Prices are None without a price."""
+
+    documents: int = 0
+    requests: int = 0
+    parts: int = 0
+    cost_usd_expected: Decimal | None = Decimal(0)
+    cost_usd_ceiling: Decimal | None = Decimal(0)
+    reason: str = ""
+
+
+class Forecast(_Value):
+    """What a run was planned to send and cost before its first call."""
+
+    documents: int = 0
+    requests: int = 0
+    input_tokens_expected: int = 0
+    input_tokens_safe: int = 0
+    cost_usd_expected: Decimal | None = Decimal(0)
+    cost_usd_ceiling: Decimal | None = Decimal(0)
 
 
 class DocumentRow(Totals):
@@ -211,11 +278,32 @@ class RunSummary(_Value):
     failed: int = 0
     skipped: int = 0
     requests_sent: int = Field(0, description="Calls made in this very run, failed ones included")
-    spent_usd: Decimal | None = Field(Decimal(0), description="Money spent in this very run; None without a price")
+    spent_usd: Decimal | None = Field(
+        Decimal(0), description="Money spent in this very run, worst cases of lost calls included; None without a price"
+    )
+    max_cost_usd: Decimal | None = Field(None, description="The limit that was given for the run")
+    max_cost_per_document_usd: Decimal | None = Field(None, description="The limit that was given for each document")
+    planned: Forecast | None = Field(None, description="The plan made before the first call; None when none was made")
+    spending: Spending = Spending()
+    earlier_unsettled_calls: int = Field(0, description="Calls that earlier, killed runs sent and never settled")
+    earlier_unsettled_usd: Decimal | None = Field(Decimal(0), description="The most that those may have cost")
+    remaining: Remainder | None = Field(None, description="What a limit on money left undone; None when nothing")
     elapsed_s: float = 0.0
     model: ModelInfo
     recipe: RecipeInfo
     output: str | None = Field(None, description="Folder the records were written to")
+
+
+class Choice(_Value):
+    """What a job would cost with one setting changed, beside the present price."""
+
+    name: str = Field(description="The setting as an option of the command line")
+    requests: int = 0
+    input_tokens_expected: int = 0
+    cost_usd_expected: Decimal | None = Decimal(0)
+    cost_usd_ceiling: Decimal | None = Decimal(0)
+    difference_usd: Decimal | None = Field(Decimal(0), description="Expected price less that of the present settings")
+    note: str = ""
 
 
 class PlanRow(_Value):
@@ -226,8 +314,10 @@ class PlanRow(_Value):
     frames: int = 0
     chunks: int = 0
     requests: int = Field(0, description="Requests that would be sent; chunks answered before need none")
+    dear_requests: int = Field(0, description="Of these, requests in a dearer price tier than the first")
     input_tokens_expected: int = 0
     input_tokens_safe: int = 0
+    output_tokens_expected: int = 0
     output_tokens_ceiling: int = 0
     cost_usd_expected: Decimal | None = Decimal(0)
     cost_usd_ceiling: Decimal | None = Decimal(0)
@@ -239,6 +329,8 @@ class Plan(_Value):
 
     documents: tuple[PlanRow, ...]
     totals: PlanRow
+    choices: tuple[Choice, ...] = Field((), description="What other settings would change")
+    max_cost_usd: Decimal | None = Field(None, description="The limit that was given")
     model: ModelInfo
     recipe: RecipeInfo
 

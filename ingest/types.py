@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -57,37 +58,84 @@ class Source:
     media_type: str
 
 
-_CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
-_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
-_DIGIT = re.compile(r"[0-9!-/:-@\[-`{-~]")
+_REPEATS = re.compile(r"(\S)\1{3,}")
 _SPACES = re.compile(r"\s+")
+_LINES = re.compile(r"\n+")
+_GAPS = re.compile(r" {2,}")
+_NUMBER_GAPS = re.compile(r" (?=[0-9])")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z\u00c0-\u024f\u1e00-\u1eff]+")
+_CLUSTERS = re.compile(r"[bcdfghjklmnpqrstvwxz]{4,}", re.IGNORECASE | re.ASCII)
+_NUMBERS = re.compile(r"[0-9]{1,3}")
+_MARKS = re.compile(r"[!-/:-@\[-`{-~]+")
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
+_ACCENTED = re.compile(r"[\u00c0-\u024f\u1e00-\u1eff]")
+_CYRILLIC = re.compile(r"[\u0400-\u052f]")
+_ALPHABETS = re.compile(r"[\u0370-\u03ff\u0530-\u10ff\u1200-\u1dff\u1f00-\u1fff\ufb1d-\ufdff\ufe70-\ufeff]")
+_CJK = re.compile(r"[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True, slots=True)
 class TextStats:
-    """Characters of a text by class, all that the token estimator needs of it (model-facts §11).
+    """What stands in a text, by classes that byte-pair tokenizers treat alike: all the token estimator needs of it.
 
-    `spaces` counts runs of white space, since tokenizers fold them.
+    `words` are runs of Latin letters, cut where small letters turn to capitals, of which `long_letters` are the letters
+    beyond the eleventh, `capitals` the letters of words all in capitals, `accented` those with marks and `clusters` the
+    runs of four consonants. `numbers` are groups of up to three digits, `marks` runs of ASCII punctuation. `repeats`
+    are runs of one character four times or more, counted as one elsewhere. `gaps` are runs of two spaces or more,
+    `number_gaps` spaces before a digit, `lines` runs of line ends. `cjk`, `cyrillic`, `alphabets` (all further
+    scripts) and `other` (signs) are characters. `chars` are all characters but white space, `spaces` runs of that.
     """
 
-    latin: int = 0
-    cjk: int = 0
-    digits: int = 0
-    other: int = 0
+    chars: int = 0
     spaces: int = 0
+    words: int = 0
+    long_letters: int = 0
+    capitals: int = 0
+    accented: int = 0
+    clusters: int = 0
+    numbers: int = 0
+    marks: int = 0
+    repeats: int = 0
+    gaps: int = 0
+    number_gaps: int = 0
+    lines: int = 0
+    cjk: int = 0
+    cyrillic: int = 0
+    alphabets: int = 0
+    other: int = 0
 
     @classmethod
     def of(cls, text: str) -> TextStats:
-        """Count the characters of `text`."""
-        spaces = len(_SPACES.findall(text))
-        solid = _SPACES.sub("", text)
-        latin, cjk, digits = len(_LATIN.findall(solid)), len(_CJK.findall(solid)), len(_DIGIT.findall(solid))
-        return cls(latin, cjk, digits, len(solid) - latin - cjk - digits, spaces)
-
-    @property
-    def chars(self) -> int:
-        """Characters that are not white space."""
-        return self.latin + self.cjk + self.digits + self.other
+        """Count what stands in `text`."""
+        white = _SPACES.findall(text)
+        chars = len(text) - sum(map(len, white))
+        text, repeats = _REPEATS.subn(r"\1", text)
+        words = _WORDS.findall(text)
+        accented = cjk = cyrillic = alphabets = other = 0
+        if not text.isascii():
+            foreign = "".join(_FOREIGN.findall(text))
+            accented, cjk = len(_ACCENTED.findall(foreign)), len(_CJK.findall(foreign))
+            cyrillic, alphabets = len(_CYRILLIC.findall(foreign)), len(_ALPHABETS.findall(foreign))
+            other = len(foreign) - accented - cjk - cyrillic - alphabets
+        return cls(
+            chars=chars,
+            spaces=len(white),
+            words=len(words),
+            long_letters=sum(len(word) - 11 for word in words if len(word) > 11),
+            capitals=sum(len(word) for word in words if len(word) > 1 and word.isupper()),
+            accented=accented,
+            clusters=len(_CLUSTERS.findall(text)),
+            numbers=len(_NUMBERS.findall(text)),
+            marks=len(_MARKS.findall(text)),
+            repeats=repeats,
+            gaps=len(_GAPS.findall(text)),
+            number_gaps=len(_NUMBER_GAPS.findall(text)),
+            lines=len(_LINES.findall(text)),
+            cjk=cjk,
+            cyrillic=cyrillic,
+            alphabets=alphabets,
+            other=other,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +165,8 @@ class Part:
     heading of the outline that starts on this page. `moments` are the frames of a part of a video: one for a frame,
     several for a contact sheet or a clip. `is_break` marks a part before which a chunk may well begin: a heading, a
     scene cut, a pause of the speaker. A part too big for one request is sent as `pieces`, of which this is the one
-    numbered `piece` from 0: blocks of its text, tiles of its image. `error` is set when the part cannot be read: it is
+    numbered `piece` from 0: blocks of its text, tiles of its image. `text_key` identifies text that may come from another
+    file than the source, subtitles beside a video, so that a change of it is another question. `error` is set when the part cannot be read: it is
     never sent, and the record says why.
     """
 
@@ -135,6 +184,7 @@ class Part:
     is_break: bool = False
     piece: int = 0
     pieces: int = 1
+    text_key: str = ""
     error: Problem | None = None
 
     @property
@@ -147,7 +197,8 @@ class Part:
         """Identity within the source: enters the request key."""
         stamps = "".join(f":{moment.pts}" for moment in self.moments)
         piece = f"/{self.piece}:{self.pieces}" if self.pieces > 1 else ""
-        return f"{self.kind}:{self.index}:{self.mode}{stamps}{piece}"
+        text = f"+{self.text_key}" if self.text_key else ""
+        return f"{self.kind}:{self.index}:{self.mode}{stamps}{piece}{text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +223,8 @@ class Rendering:
     Images are scaled to at most `max_pixels` keeping the aspect ratio, never above; their encoded size stays at
     or below `max_bytes`, their sides at or above `min_side_px`, their aspect ratio within `max_aspect_ratio`
     (padding with white). Frames of a video are scaled to at most `frame_max_pixels`, never above their own size;
-    `frames_per_request` is how many of them one request holds in the cheap tier, which sets the rate of `--fps auto`.
+    `frames_per_request` is how many of them one request holds in the cheap tier, which sets the rate of `--fps auto`. Clips of a video that is
+    sent as such stay below `clip_max_bytes`, before base64 makes them a third larger, and `clip_max_s`.
     """
 
     max_pixels: int
@@ -182,6 +234,8 @@ class Rendering:
     jpeg_quality: int
     frame_max_pixels: int = 2_257_920
     frames_per_request: int = 90
+    clip_max_bytes: int = 36_000_000
+    clip_max_s: float = 300.0
 
     @property
     def key(self) -> str:
@@ -280,7 +334,7 @@ class Chunk:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts carried, in reading order."""
-        return tuple(sorted((*self.owned, *self.context), key=lambda part: part.index))
+        return tuple(sorted((*self.owned, *self.context), key=lambda part: (part.index, part.piece)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,11 +407,34 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class PageWords:
-    """Words the model's side read from a part's image (local engine); boxes are fractions of the image, 0 to 1."""
+class Bill:
+    """What one call cost by kind of token, in US dollars. `tier` is the greatest input of the price tier that bills it.
 
-    part_number: int
+    `input_usd` is for input that was not cached, `output_usd` for the visible answer.
+    """
+
+    tier: int
+    input_usd: Decimal
+    cached_usd: Decimal
+    output_usd: Decimal
+    reasoning_usd: Decimal
+
+    @property
+    def total_usd(self) -> Decimal:
+        """The whole of it."""
+        return self.input_usd + self.cached_usd + self.output_usd + self.reasoning_usd
+
+
+@dataclass(frozen=True, slots=True)
+class PageWords:
+    """Words the model's side read from a part's image (local engine); boxes are fractions of the image, 0 to 1.
+
+    A frame comes with its `time_s` and no number; the engine turns the time into the part's number.
+    """
+
+    part_number: int | None
     words: tuple[Word, ...]
+    time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +480,7 @@ class Event:
 
     kind: Literal[
         "run_started",
+        "run_planned",
         "document_started",
         "document_planned",
         "request_started",
@@ -414,7 +492,10 @@ class Event:
     documents: int = 0
     parts: int = 0
     chunks: int = 0
+    requests: int = 0
     from_ledger: bool = False
+    expected_usd: Decimal | None = None
+    ceiling_usd: Decimal | None = None
     status: str = ""
     message: str = ""
 

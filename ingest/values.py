@@ -72,7 +72,8 @@ _MONTHS_BY_LANGUAGE: Final = (
 )
 
 
-def _strip_accents(text: str) -> str:
+def strip_accents(text: str) -> str:
+    """`text` with plain letters in place of accented ones."""
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
@@ -80,7 +81,7 @@ def _month_numbers() -> dict[str, int]:
     numbers = {}
     for names in _MONTHS_BY_LANGUAGE:
         for number, name in enumerate(names.split(), start=1):
-            numbers[name] = numbers[_strip_accents(name)] = number
+            numbers[name] = numbers[strip_accents(name)] = number
     numbers["maerz"] = 3
     return numbers
 
@@ -97,6 +98,7 @@ _WEEKDAY: Final = re.compile(
 _TIME: Final = re.compile(
     r"(?<![\d:])([01]?\d|2[0-3])[:.]([0-5]\d)(?:[:.]([0-5]\d)(?:[.,]\d+)?)?(?!\d)\s*([ap]\.?m\b\.?)?"
 )
+_CLOCK: Final = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):([0-5]\d(?:[.,]\d+)?)")
 _CLOCK_SUFFIX: Final = re.compile(
     r"(?:[t\s,]|\bat\b|\bum\b)+\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*(?:[ap]\.?m\b\.?|uhr)?"
     r"\s*(?:z|[+-]\d{2}:?\d{2})?\s*$"
@@ -354,6 +356,18 @@ def find_times(text: str) -> Iterator[FoundTime]:
         if match[4]:
             hour = hour % 12 + (12 if match[4].startswith("p") else 0)
         yield FoundTime(match.start(), match.end(), f"{hour:02}:{match[2]}", match[3])
+
+
+def read_clock(text: str) -> float | None:
+    """A point or length of time such as 0:07, 12:30, 1:02:03.5 in seconds; None when `text` is none.
+
+    Two figures are minutes and seconds; of times of day the order comes out the same.
+    """
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
 
 
 def normal_key(value: Json) -> Hashable:

@@ -6,6 +6,9 @@ import asyncio
 import base64
 import io
 import json
+import queue
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +18,12 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from ingest.local import answering
+from ingest.local.server import create_app
+from ingest.local.serving import serve
 
 CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
+MESSAGES = "/v1/messages"
 TOTAL = {
     "type": "object",
     "properties": {"total": {"type": ["number", "null"]}, "currency": {"type": ["string", "null"]}},
@@ -113,9 +120,66 @@ def echo_words(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """Replaces the filler by one that notes what it gets and answers the words it read."""
     seen = Seen()
 
-    def fill(schema: Mapping[str, Any], pages: Sequence[Any], instructions: str) -> EchoedWords:
+    def fill(
+        schema: Mapping[str, Any], pages: Sequence[Any], instructions: str, end_s: float | None = None
+    ) -> EchoedWords:
         seen.pages, seen.instructions, seen.schema = pages, instructions, schema
         return EchoedWords({"words": " ".join(page.text for page in pages)})
 
     monkeypatch.setattr(answering, "fill", fill)
     return seen
+
+
+def response_request(*texts: Any, **more: Any) -> dict[str, Any]:
+    """A responses request whose user message has these parts; a string is a text part."""
+    parts = [{"type": "input_text", "text": text} if isinstance(text, str) else text for text in texts]
+    body = {"model": "seed-2-0-pro", "input": [{"role": "user", "content": parts}], "max_output_tokens": 1000}
+    return body | more
+
+
+def message_request(*texts: Any, **more: Any) -> dict[str, Any]:
+    """A messages request whose user message has these blocks; a string is a text block."""
+    blocks = [{"type": "text", "text": text} if isinstance(text, str) else text for text in texts]
+    return {"model": "seed-2-0-pro", "messages": [{"role": "user", "content": blocks}], "max_tokens": 1000} | more
+
+
+def events_of(response: httpx.Response) -> list[Any]:
+    """The data of every event of a stream: JSON, or the bare word."""
+    blocks = response.text.replace("\r\n", "\n").split("\n\n")
+    lines = [line for block in blocks for line in block.split("\n") if line.startswith("data: ")]
+    datas = [line.removeprefix("data: ") for line in lines]
+    return [data if data == "[DONE]" else json.loads(data) for data in datas]
+
+
+class ServedEngine:
+    """The engine on a free port of this machine, in a thread, while the context lasts; gives its base URL."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._urls: queue.Queue[str] = queue.Queue()
+        self._servers: list[Any] = []
+
+    def __enter__(self) -> str:
+        import uvicorn
+
+        run = uvicorn.Server.run
+        servers = self._servers
+
+        def noted(server: Any, sockets: Any = None) -> None:
+            servers.append(server)
+            run(server, sockets)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(uvicorn.Server, "run", noted)
+            app = create_app(**self._options)
+            self.app = app
+            self._thread = threading.Thread(target=serve, kwargs={"port": 0, "app": app, "announce": self._urls.put})
+            self._thread.start()
+            url = self._urls.get(timeout=30)
+            while not (self._servers and self._servers[0].started):
+                time.sleep(0.01)
+        return url
+
+    def __exit__(self, *_: object) -> None:
+        self._servers[0].should_exit = True
+        self._thread.join(30)

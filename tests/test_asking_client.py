@@ -300,10 +300,10 @@ def test_a_base_url_that_cannot_be_called_is_refused(url: str) -> None:
         Client(fakes.make_endpoint(base_url=url), fakes.make_profile(), AskingSettings())
 
 
-def test_protocols_of_later_versions_are_refused_in_words() -> None:
-    """The profile lists them; this version does not speak them."""
-    with pytest.raises(ConfigError, match="responses protocol is not available in this version"):
-        Client(fakes.make_endpoint(protocol="responses"), fakes.make_profile(), AskingSettings())
+def test_a_protocol_nobody_speaks_is_refused_with_those_that_are() -> None:
+    """A slip in the name should show the right ones."""
+    with pytest.raises(ConfigError, match=r"'respones'.*chat, messages, responses"):
+        Client(fakes.make_endpoint(protocol="respones"), fakes.make_profile(), AskingSettings())
 
 
 # --- in-process ---

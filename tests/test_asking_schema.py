@@ -686,3 +686,46 @@ def test_any_valid_schema_is_asked_for_or_refused_in_words(child: Any, definitio
 
 def _is_list(part: JsonObject) -> bool:
     return part.get("type") == "array"
+
+
+# --- videos ---
+
+
+def test_values_of_a_video_carry_their_time() -> None:
+    """A frame has no number a reader could count; its time stands before it."""
+    form = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "array", "items": {"type": "string"}}},
+        "required": ["a", "b"],
+    }
+    chunk_schema = schema.derive(form, "quote", medium="video")
+    check_strict(chunk_schema.schema)
+    answer = {
+        "a": {"_time_s": 12.5, "_quote": "Alpha", "value": "alpha"},
+        "b": [{"_time_s": None, "_quote": None, "value": "x"}, {"_time_s": 0, "_quote": None, "value": "y"}],
+    }
+    Draft202012Validator(chunk_schema.schema).validate(answer)
+    data, cites = schema.restore(answer, chunk_schema)
+    assert data == {"a": "alpha", "b": ["x", "y"]}
+    assert cites == {"/a": Cite(None, "Alpha", 12.5), "/b/1": Cite(None, None, 0.0)}
+
+
+def test_pages_and_videos_ask_for_the_same_but_for_the_place() -> None:
+    """One recipe serves a folder of documents and videos."""
+    form = {"type": "object", "properties": {"a": {"type": "string"}, "_time_s": {"type": "number"}}}
+    pages, video = schema.derive(form, "part"), schema.derive(form, "part", medium="video")
+    assert '"_page":{"type":"integer"}' in pages.text
+    assert '"_page"' not in video.text
+    assert '"_time_s":{"type":"number"}' in video.text
+    # The user's own property of that name is asked for under another one, and comes back under its own.
+    own = next(name for name in video.schema["properties"] if name not in ("a", "_time_s"))
+    answer = {"a": None, own: {"_time_s": 3.0, "value": 7}}
+    assert schema.restore(answer, video) == ({"_time_s": 7}, {"/_time_s": Cite(None, None, 3.0)})
+
+
+@pytest.mark.parametrize("place", [-1, True, "12", float("inf")])
+def test_a_time_that_is_none_is_no_evidence(place: Any) -> None:
+    """Local validation may be lenient; a cite that leads nowhere would break grounding."""
+    form = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    answer = {"a": {"_time_s": place, "value": "x"}}
+    assert schema.restore(answer, schema.derive(form, "part", medium="video")) == ({"a": "x"}, {})

@@ -20,8 +20,10 @@ from click.testing import CliRunner, Result
 
 from ingest.cli import logs
 from ingest.cli.app import COMMANDS, app
-from ingest.config import Config
-from ingest.errors import AuthRejected, Busy, IngestError, OutputError
+from ingest.config import Config, Endpoint
+from ingest.errors import AuthRejected, Busy, Disconnected, IngestError, OutputError
+from ingest.keeping.ledger import Ledger, Start
+from ingest.local.server import create_app
 from ingest.record import (
     Coverage,
     DocumentInfo,
@@ -38,6 +40,7 @@ from ingest.record import (
 from ingest.types import Event, Observer
 from tests.conftest import ROOT
 from tests.declared import declare_entry_points
+from tests.local_calls import call as local_call
 from tests.scripted_model import SCHEMA, ScriptedModel
 
 KEY = "sk-very-secret-1234"
@@ -242,7 +245,8 @@ def test_every_option_reaches_its_setting(job: Job) -> None:
     args = (
         "--pages image --jpeg-quality 70 --max-pages 9 --read-timeout 5 --workers 1 --evidence quote --thinking "
         "--reasoning-effort high --image-detail xhigh --max-tokens 1000 --target-tokens 5000 --context-parts 2 "
-        "--timeout 33 --max-attempts 1 --jobs 2 -o there --password s3cret --password other"
+        "--timeout 33 --max-attempts 1 --jobs 2 -o there --password s3cret --password other "
+        "--max-cost $2.50 --max-cost-per-document 0.1"
     )
     assert call(*RUN, "--local", *args.split()).exit_code == 0
     config = job.settings
@@ -253,7 +257,7 @@ def test_every_option_reaches_its_setting(job: Job) -> None:
         "call_timeout_s": 5.0,
         "workers": 1,
     }
-    assert config.asking.model_dump() == {
+    expected = {
         "max_tokens": 1000,
         "enable_thinking": True,
         "reasoning_effort": "high",
@@ -262,9 +266,26 @@ def test_every_option_reaches_its_setting(job: Job) -> None:
         "timeout_s": 33.0,
         "max_attempts": 1,
     }
+    assert config.asking.model_dump(include=set(expected)) == expected
+    assert (config.budget.max_cost_usd, config.budget.max_cost_per_document_usd) == (Decimal("2.50"), Decimal("0.1"))
     assert (config.planning.target_tokens, config.planning.context_parts) == (5000, 2)
     assert (config.jobs, config.output) == (2, Path("there"))
     assert [password.get_secret_value() for password in config.reading.passwords] == ["s3cret", "other"]
+
+
+def test_a_limit_on_money_comes_from_flag_environment_or_recipe(job: Job, tmp_path: Path) -> None:
+    """A nightly job sets it once, for all that it starts."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "recipe.toml").write_text('[budget]\nmax_cost_usd = "0.75"\n')
+    (folder / "schema.json").write_text('{"type": "object", "properties": {"a": {}}}')
+    mine = ("run", "x", "--recipe", str(folder), "--local")
+    assert call(*mine).exit_code == 0
+    assert job.settings.budget.max_cost_usd == Decimal("0.75")
+    assert call(*mine, INGEST_MAX_COST="1.10").exit_code == 0
+    assert job.settings.budget.max_cost_usd == Decimal("1.10")
+    assert call(*mine, "--max-cost", "3", INGEST_MAX_COST="1.10").exit_code == 0
+    assert job.settings.budget.max_cost_usd == 3
 
 
 def test_passwords_in_the_environment_stand_one_per_line(job: Job) -> None:
@@ -294,6 +315,8 @@ def test_instructions_are_added_to_the_recipes_own(job: Job, tmp_path: Path) -> 
         ((*RUN, "--profile", "nope"), "no profile 'nope'"),
         (("run", "--recipe", "receipts", "--local"), "Missing argument"),
         ((*RUN, "--local", "--jobs", "0"), "--jobs"),
+        ((*RUN, "--local", "--max-cost", "0"), "not above zero"),
+        ((*RUN, "--local", "--max-cost", "two"), "not an amount of dollars"),
         ((*RUN, "--local", "--reasoning-effort", "high"), "needs thinking"),
         (("run", "x", "--recipe", "receits", "--local"), "did you mean receipts?"),
         (("rum",), "Did you mean run?"),
@@ -409,6 +432,20 @@ def test_status_repeats_the_runs_report_and_exit_code(finished: Path) -> None:
     assert json.loads(call("status", "--json").stdout)["failed"] == 1
 
 
+def test_status_shows_the_books_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    """Without run.json the ledger still knows what may have been billed."""
+    with Ledger(tmp_path / "out") as ledger:
+        run = ledger.start_run("receipts", "m", "e")
+        ledger.start_attempt(run, Start("k", "a.pdf", "receipts", 1, False, Decimal("0.25")))
+    result = call("status", "out")
+    assert result.exit_code == 1
+    assert "No run has ended in out" in result.stdout
+    assert "$0.2500 of it is for 1 call that died" in result.stdout
+    assert "1 call of these never ended" in result.stdout
+    books = json.loads(call("status", "out", "--json").stdout)["ledger"]
+    assert (books["unsettled_usd"], books["by_recipe"][0]["name"]) == ("0.25", "receipts")
+
+
 def test_show_lists_records_and_shows_places(finished: Path) -> None:
     """Every value shows where it came from, without opening a JSON file."""
     assert "sub/b.pdf" in call("show", str(finished)).stdout
@@ -485,12 +522,61 @@ def test_eval_scores_records_and_fails_below_a_minimum(finished: Path, tmp_path:
     assert call(*args, "--min", "tax").exit_code == 2
 
 
-def test_doctor_names_the_key_and_never_shows_it() -> None:
+def test_doctor_names_the_key_and_never_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its output is pasted into bug reports."""
+
+    async def fetch(endpoint: Endpoint, model: str) -> None:
+        return None
+
+    monkeypatch.setattr("ingest.asking.client.fetch_model_card", fetch)
     result = call("doctor", EMPIRIOLABS_API_KEY=KEY)
     assert "present in EMPIRIOLABS_API_KEY" in result.stdout
     assert KEY not in result.output
     assert "or run with --local" in call("doctor").stdout
+
+
+DEARER = {"min_input_tokens": 0, "max_input_tokens": 224_000, "input_usd_per_million": 0.7, "output_usd_per_million": 4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "prices and limits of seed-2-0-pro are those of the profile"),
+        ({"pricing_rows": [DEARER]}, "costs $0.7 in and $4 out per million tokens; the profile says $0.63 and $3.79"),
+        ({"max_output_tokens": 32_768}, "the output limit is 32,768 tokens; the profile says 65,536"),
+        ({"supported_parameters": ["max_tokens"]}, "does not list image_detail, enable_thinking"),
+        ({"input_modalities": ["text"]}, "and no images"),
+        (None, "says nothing of seed-2-0-pro"),
+    ],
+)
+def test_doctor_tells_where_the_endpoint_differs_from_the_profile(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any] | None, told: str
+) -> None:
+    """A price that moved makes every plan and every limit wrong."""
+    app = create_app(models=["seed-2-0-pro"])
+    card: dict[str, Any] = local_call(app, "GET", "/v1/models/seed-2-0-pro").json()
+
+    async def fetch(endpoint: Endpoint, model: str) -> dict[str, Any] | None:
+        assert endpoint.api_key is not None
+        return None if changes is None else card | changes
+
+    monkeypatch.setattr("ingest.asking.client.fetch_model_card", fetch)
+    result = call("doctor", EMPIRIOLABS_API_KEY=KEY, COLUMNS="300")
+    assert told in result.stdout
+    assert KEY not in result.output
+
+
+def test_doctor_without_a_key_or_an_answer_asks_nobody_and_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is run where there is no network, too."""
+
+    async def fail(endpoint: Endpoint, model: str) -> None:
+        raise Disconnected("no answer from the endpoint")
+
+    monkeypatch.setattr("ingest.asking.client.fetch_model_card", fail)
+    assert "model card" not in call("doctor").stdout
+    result = call("doctor", EMPIRIOLABS_API_KEY=KEY, COLUMNS="300")
+    assert "no answer from the endpoint" in result.stdout
+    assert "Traceback" not in result.output
 
 
 def test_log_is_structured_and_masks_secrets(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import random
@@ -9,18 +10,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import av
 import pymupdf
 import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image, ImageChops, ImageSequence, ImageStat
 
 import pipelines.recipes
-from fixtures.generator.__main__ import FRESH
+from fixtures.generator.__main__ import FRESH, fresh_lectures
 from fixtures.generator.collection import PASSWORD, Sample, collection, truth_text
 from fixtures.generator.invoices import make_iban
+from fixtures.generator.lectures import lecture_truth, make_lecture
 
 RECIPES = Path(pipelines.recipes.__file__).parent
-MAX_TOTAL_BYTES = 4_000_000
+FOLDERS = ("documents", "videos", "damaged")
+MAX_TOTAL_BYTES = 4_500_000
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +36,7 @@ def drawn() -> dict[str, Sample]:
 def kept_files(folder: Path) -> set[str]:
     """Paths of the documents in the repository."""
     return {
-        path.relative_to(folder).as_posix()
-        for part in ("documents", "damaged")
-        for path in (folder / part).rglob("*")
-        if path.is_file()
+        path.relative_to(folder).as_posix() for part in FOLDERS for path in (folder / part).rglob("*") if path.is_file()
     }
 
 
@@ -60,9 +61,29 @@ def image_frames(data: bytes) -> list[Image.Image]:
         return [frame.convert("L") for frame in ImageSequence.Iterator(image)]
 
 
+def video_frames(data: bytes) -> list[tuple[float | None, Image.Image]]:
+    """Time and grey picture of each frame that decodes, and of a file without any an empty list."""
+    frames: list[tuple[float | None, Image.Image]] = []
+    with av.open(io.BytesIO(data)) as container, contextlib.suppress(av.FFmpegError):
+        pictures = container.decode(video=0) if container.streams.video else ()
+        frames.extend((frame.time, frame.to_image().convert("L").resize((240, 136))) for frame in pictures)
+    return frames
+
+
+def assert_same_frames(path: str, kept: bytes, now: bytes) -> None:
+    """The same frames at the same times, nearly the same pixels."""
+    before, after = video_frames(kept), video_frames(now)
+    assert [time for time, _ in before] == [time for time, _ in after], f"{path} changed"
+    for (_, one), (_, other) in zip(before, after, strict=True):
+        assert ImageStat.Stat(ImageChops.difference(one, other)).mean[0] < 4, f"{path} changed"
+
+
 def assert_same_content(path: str, kept: bytes, now: bytes) -> None:
     """Same bytes, or what a newer library may write differently: same page texts, nearly the same pixels."""
     if kept == now:
+        return
+    if path.startswith("videos/"):
+        assert_same_frames(path, kept, now)
         return
     assert not path.startswith("damaged/") or path.endswith((".pdf", ".jpg")), f"{path} changed"
     if path.startswith("damaged/"):
@@ -112,12 +133,32 @@ def test_unscored_fields_exist(fixtures_folder: Path) -> None:
         assert {item.split("/")[0] for item in content["unscored"]} <= set(content["truth"]), path.name
 
 
-@pytest.mark.parametrize("kind", sorted(FRESH))
+@pytest.mark.parametrize("kind", sorted(FRESH.keys() - {"lectures"}))
 def test_fresh_documents_repeat_by_seed(kind: str) -> None:
     """An accuracy figure is worth nothing unless the same seed measures the same documents."""
     first, again, other = (list(FRESH[kind](3, seed)) for seed in (7, 7, 8))
     assert first == again
     assert all(one.data != two.data for one, two in zip(first, other, strict=True))
+
+
+def test_fresh_lectures_repeat_by_seed() -> None:
+    """The same for videos, which take longer to make: one short one."""
+    first, again, other = (list(fresh_lectures(1, seed, slides=3, duration_s=12)) for seed in (7, 7, 8))
+    assert first == again
+    assert first[0].data != other[0].data
+
+
+def test_a_lecture_s_truth_is_what_it_shows_and_when() -> None:
+    """A time off the frame grid, or a gap between slides, would punish a reader who is right."""
+    truths = (lecture_truth(make_lecture(random.Random(seed), 12, 600)) for seed in range(20))
+    for truth in truths:
+        assert truth_errors(truth, "lecture") == []
+        slides = truth["slides"]
+        assert len({slide["title"] for slide in slides}) == len(slides) == 12
+        assert [slide["start_s"] for slide in slides[1:]] == [slide["end_s"] for slide in slides[:-1]]
+        assert all(round(slide["start_s"] * 5, 6).is_integer() for slide in slides)
+        assert (slides[0]["start_s"], slides[-1]["end_s"]) == (0.0, 600.0)
+        assert all(slide["bullets"] for slide in slides)
 
 
 def test_fresh_invoices_add_up() -> None:
@@ -156,9 +197,7 @@ def test_ibans_pass_their_check() -> None:
 
 def test_the_collection_stays_small(fixtures_folder: Path) -> None:
     """The files travel with every clone."""
-    total = sum(
-        path.stat().st_size for part in ("documents", "damaged") for path in (fixtures_folder / part).rglob("*.*")
-    )
+    total = sum(path.stat().st_size for part in FOLDERS for path in (fixtures_folder / part).rglob("*.*"))
     assert total <= MAX_TOTAL_BYTES
 
 
@@ -166,6 +205,8 @@ def test_the_readme_lists_every_file(fixtures_folder: Path) -> None:
     """A file nobody can explain is a file nobody dares to remove."""
     readme = (fixtures_folder / "README.md").read_text(encoding="utf-8")
     listed = {
-        line.split("|")[1].strip() for line in readme.splitlines() if line.startswith(("| documents/", "| damaged/"))
+        line.split("|")[1].strip()
+        for line in readme.splitlines()
+        if line.startswith(tuple(f"| {folder}/" for folder in FOLDERS))
     }
     assert listed == kept_files(fixtures_folder)

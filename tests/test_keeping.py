@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from ingest.engine.accounts import spending_of
 from ingest.errors import Busy, LedgerError, NewerVersion, OutputError
-from ingest.keeping.ledger import NOT_SENT, Ledger
+from ingest.keeping.ledger import Ending, Ledger, Start
 from ingest.keeping.migrations import MIGRATIONS
 from ingest.keeping.sinks.files import FilesSink, record_path, write_whole
-from ingest.types import PageWords, Reply, Usage, Word
+from ingest.types import Bill, Observation, PageWords, Reply, Usage, Word
 
+WORST, NOTHING = Decimal("0.5"), Decimal(0)
 REPLY = Reply(
     '{"a": "ü"}',
     "stop",
@@ -42,17 +45,113 @@ def test_the_first_answer_stays(tmp_path: Path) -> None:
         assert ledger.answer("k") == REPLY
 
 
-def test_spending_counts_paid_calls_only() -> None:
-    """The summary's money is what this run paid; failed calls are counted as calls."""
+def start(key: str = "k", worst: str | None = "0.5", number: int = 1) -> Start:
+    """A try about to be sent."""
+    return Start(key, "a.pdf", "invoices", number, False, None if worst is None else Decimal(worst))
+
+
+def test_a_try_is_on_the_books_before_it_is_sent_and_stays_there_after_a_crash(tmp_path: Path) -> None:
+    """A killed run may have been billed for what it sent: the most it can have cost must not be forgotten."""
+    with Ledger(tmp_path) as ledger:
+        run = ledger.start_run("invoices", "m", "e")
+        ledger.start_attempt(run, start())
+    with Ledger(tmp_path) as ledger:
+        later = ledger.start_run("invoices", "m", "e")
+        (left,) = ledger.open_attempts(later)
+        assert (left.booking, left.document, left.booked_usd) == ("open", "a.pdf", Decimal("0.5"))
+        assert spending_of(ledger.open_attempts(later)).unsettled_usd == Decimal("0.5")
+        assert ledger.postings(later) == ()
+
+
+def test_an_answer_and_the_settlement_of_its_try_are_one(tmp_path: Path) -> None:
+    """Neither a paid answer without its bill nor a bill without its answer may be left behind."""
+    bill = Bill(127_999, Decimal("0.0000001"), Decimal(0), Decimal("0.2"), Decimal("0.03"))
+    ending = Ending("answered", "", 0.1, "usage", REPLY.usage, bill, bill.total_usd, is_cut_off=True)
+    learned = ("m", "e", Observation((("text", 90), ("fixed", 20)), 90, 120, 25))
+    with Ledger(tmp_path) as ledger:
+        run = ledger.start_run("invoices", "m", "e")
+        number = ledger.start_attempt(run, start())
+        ledger.store_answer("k", REPLY, attempt_id=number, ending=ending, learned=learned)
+    with Ledger(tmp_path) as ledger:
+        (posting,) = ledger.postings(run)
+        assert (posting.booking, posting.bill, posting.usage) == ("usage", bill, REPLY.usage)
+        assert posting.booked_usd == Decimal("0.2300001")
+        assert posting.is_cut_off
+        assert ledger.answer("k") == REPLY
+        assert ledger.observations("m", "e") == (learned[2],)
+        assert ledger.observations("m", "other") == ()
+
+
+def test_where_the_money_went() -> None:
+    """Lost calls are listed apart at their worst case, repeats and cut-off answers by what they cost."""
+    with Ledger(None) as ledger:
+        run = ledger.start_run("invoices", "m", "e")
+        bill = Bill(127_999, Decimal("0.1"), Decimal("0.01"), Decimal("0.2"), Decimal("0.04"))
+        paid = Ending("answered", "", 0.1, "usage", Usage(100, 20, 5, 10), bill, bill.total_usd)
+        ledger.settle_attempt(
+            ledger.start_attempt(run, start()), Ending("disconnected", "", 1, "worst", booked_usd=WORST)
+        )
+        ledger.settle_attempt(ledger.start_attempt(run, start(number=2)), paid)
+        ledger.settle_attempt(ledger.start_attempt(run, start("l")), replace(paid, is_cut_off=True))
+        ledger.settle_attempt(
+            ledger.start_attempt(run, start("m")), Ending("not_sent", "", 0, "free", booked_usd=NOTHING)
+        )
+        ledger.settle_attempt(
+            ledger.start_attempt(run, start("m")), Ending("rate_limited", "", 0, "free", booked_usd=NOTHING)
+        )
+        spending = spending_of(ledger.postings(run))
+    assert spending.calls == 4
+    assert spending.total_usd == Decimal("1.2")
+    assert (spending.confirmed_usd, spending.unconfirmed_usd, spending.unconfirmed_calls) == (Decimal("0.7"), WORST, 1)
+    assert (spending.retries, spending.retries_usd) == (1, Decimal("0.35"))
+    assert (spending.cut_off, spending.cut_off_usd) == (1, Decimal("0.35"))
+    assert spending.by_kind.reasoning_usd == Decimal("0.08")
+    assert [(row.name, row.calls, row.cost_usd) for row in spending.by_tier] == [("127999", 2, Decimal("0.7"))]
+    assert [(row.name, row.cached_tokens) for row in spending.by_document] == [("a.pdf", 20)]
+
+
+def test_a_price_that_is_not_known_is_not_nothing() -> None:
+    """A sum that leaves an unknown price out would look cheap."""
     with Ledger(None) as ledger:
         run = ledger.start_run("r", "m", "e")
-        ledger.record_attempt(run, "k", 0.1, "rate_limited", "429", Usage(), None)
-        ledger.record_attempt(run, "k", 0.1, "answered", "", Usage(10, 2), Decimal("0.001"))
-        ledger.record_attempt(run, "l", 0.1, "answered", "", Usage(10, 2), Decimal("0.0000001"))
-        assert ledger.run_spending(run) == (3, Decimal("0.0010001"))
-        other = ledger.start_run("r", "m", "e")
-        ledger.record_attempt(other, "k", 0.1, "answered", "", Usage(10, 2), None)
-        assert ledger.run_spending(other) == (1, None)
+        number = ledger.start_attempt(run, start(worst=None))
+        ledger.settle_attempt(number, Ending("answered", "", 0.1, "usage", Usage(10, 2)))
+        assert spending_of(ledger.postings(run)).total_usd is None
+
+
+def test_what_runs_learned_is_kept(tmp_path: Path) -> None:
+    """How a document was cut and how an endpoint takes a schema must be the same in the next run."""
+    with Ledger(tmp_path) as ledger:
+        ledger.store_partition("d", [{"owned": [[0, 3]]}])
+        ledger.store_partition("d", [{"owned": [[0, 1]]}, {"owned": [[2, 3]]}])
+        ledger.store_rung("e", "m", "tool")
+    with Ledger(tmp_path) as ledger:
+        assert ledger.partition("d") == [{"owned": [[0, 1]]}, {"owned": [[2, 3]]}]
+        assert ledger.partition("x") is None
+        assert ledger.rung("e", "m") == "tool"
+        assert ledger.rung("e", "other") is None
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """An update of the program must not lose what was paid for."""
+    (tmp_path / ".ingest").mkdir()
+    connection = sqlite3.connect(tmp_path / ".ingest" / "ledger.sqlite")
+    connection.execute("CREATE TABLE migrations (number INTEGER PRIMARY KEY, at TEXT)")
+    connection.execute("INSERT INTO migrations VALUES (1, '')")
+    for statement in MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute("INSERT INTO runs VALUES (1, '', NULL, 'r', 'm', 'e')")
+    connection.execute("INSERT INTO answers VALUES ('k', '', 'm', '{}', 'stop', NULL, 10, 2, 0, 0, '[]')")
+    row = "INSERT INTO attempts (run_id, key, at, elapsed_s, outcome, message, input_tokens, output_tokens, cost_usd)"
+    connection.execute(row + " VALUES (1, 'k', '', 0.1, 'answered', '', 10, 2, '0.5')")
+    connection.execute(row + " VALUES (1, 'k', '', 0.1, 'rate_limited', '', 0, 0, NULL)")
+    connection.execute(row + " VALUES (1, 'k', '', 0.1, 'not_sent', '', 0, 0, NULL)")
+    connection.commit()
+    connection.close()
+    with Ledger(tmp_path) as ledger:
+        assert ledger.has_answer("k")
+        spending = spending_of(ledger.postings())
+        assert (spending.calls, spending.total_usd, spending.unconfirmed_calls) == (2, Decimal("0.5"), 0)
 
 
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
@@ -126,11 +225,3 @@ def test_the_summary_of_an_older_run_does_not_outlive_a_new_start(tmp_path: Path
     with FilesSink(tmp_path):
         assert not (tmp_path / "run.json").exists()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_calls_that_never_left_are_not_counted_as_sent() -> None:
-    """The summary says what was sent, and that is what may be billed."""
-    with Ledger(None) as ledger:
-        run = ledger.start_run("r", "m", "e")
-        ledger.record_attempt(run, "k", 0.1, NOT_SENT, "no connection", Usage(), None)
-        assert ledger.run_spending(run) == (0, Decimal(0))

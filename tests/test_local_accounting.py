@@ -12,9 +12,10 @@ import pytest
 from ingest.errors import ConfigError
 from ingest.local import reader
 from ingest.local.accounting import Accounting, PrefixCache, Tokenizer, Usage, billed, count_image, price
-from ingest.local.contract import read_chat
+from ingest.local.contract import Terms
 from ingest.local.images import ImagePart
 from ingest.local.numbers import load_limits, load_models, load_numbers
+from ingest.local.protocols.chat import read_request
 from ingest.local.server import create_app
 from tests.local_calls import image_bytes, image_part, post, request, schema_format
 
@@ -185,11 +186,11 @@ def test_failed_and_filtered_calls_are_billed_for_their_input() -> None:
 
 def test_repeated_prefixes_are_cached_for_ten_minutes() -> None:
     """Only the unchanged beginning counts, from 1024 tokens, and not for ever."""
-    tokenizer, models, now = Tokenizer(), load_models(), [0.0]
+    tokenizer, terms, now = Tokenizer(), Terms(load_models(), load_limits()), [0.0]
     cache = PrefixCache(clock=lambda: now[0])
 
     def cached(*texts: str) -> int:
-        return cache.cached_tokens(read_chat(request(*texts), models), tokenizer)
+        return cache.cached_tokens(read_request(request(*texts), terms), tokenizer)
 
     stable = "one " * 1500
     assert cached(stable, "a") == 0
@@ -208,3 +209,46 @@ def test_every_decoder_has_one_media_type() -> None:
     types = load_limits().image_media_types
     assert {"JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000"} <= set(types)
     assert all(value == value.lower() and value.startswith("image/") for value in types.values())
+
+
+def test_skew_changes_the_count_of_one_kind_everywhere() -> None:
+    """Calibration is tested against a counter that is wrong on purpose: usage, limit and bill must be so alike."""
+    body = request("hello world " * 50, image_part(image_bytes()), model="seed-2-0-pro", enable_thinking=False)
+    plain, skewed = (create_app(models=["seed-2-0-pro"], skew=skew) for skew in (None, {"text": 1.5, "image": 0.8}))
+    usage = [post(app, body).json()["usage"] for app in (plain, skewed)]
+    first, second = plain.state.accounting.entries[-1], skewed.state.accounting.entries[-1]
+    assert second.input_by_kind["image"] == 1024
+    assert second.input_by_kind["overhead"] == first.input_by_kind["overhead"]
+    assert second.input_by_kind["text"] == pytest.approx(first.input_by_kind["text"] * 1.5, abs=3)
+    assert second.input_tokens == usage[1]["prompt_tokens"] == sum(second.input_by_kind.values())
+    assert usage[1]["completion_tokens"] == pytest.approx(usage[0]["completion_tokens"] * 1.5, abs=1)
+    assert second.cost_usd != first.cost_usd
+    over = create_app(skew={"text": 2.0})
+    assert post(over, request("one " * 120_000)).status_code == 400
+    for wrong in ({"sound": 1.0}, {"text": 0.0}):
+        with pytest.raises(ConfigError):
+            create_app(skew=wrong)
+
+
+def test_skewed_answers_are_cut_by_the_skewed_count() -> None:
+    """`max_tokens` is counted by the same rule as everything else."""
+    app = create_app(skew={"text": 2.0})
+    answer = post(app, request("one " * 100, max_tokens=20, enable_thinking=False)).json()
+    assert answer["usage"]["completion_tokens"] == 20
+    assert len(answer["choices"][0]["message"]["content"].split()) == 10
+
+
+def test_entries_can_be_matched_with_the_callers_own_report(tmp_path: Path) -> None:
+    """The second opinion is of use only when both sides speak of the same call, and never holds a key or a word."""
+    app = create_app(models=["seed-2-0-pro"], api_keys=["sesame"], ledger_path=tmp_path / "ledger.jsonl")
+    headers = {"authorization": "Bearer sesame", "x-client-request-id": "call-7"}
+    answer = post(app, request("Zebra", model="seed-2-0-pro"), headers=headers)
+    post(app, request("Zebra"), headers={"authorization": "Bearer wrong-key"})
+    lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert lines[0]["request_id"] == answer.headers["x-request-id"]
+    assert lines[0]["client_request_id"] == answer.headers["x-client-request-id"] == "call-7"
+    assert Decimal(answer.headers["x-cost-usd"]) == Decimal(lines[0]["cost_usd"]) > 0
+    assert lines[0]["was_delivered"] is True
+    assert [line["code"] for line in lines] == ["stop", "invalid_api_key"]
+    text = (tmp_path / "ledger.jsonl").read_text()
+    assert not [word for word in ("sesame", "wrong-key", "Zebra") if word in text]

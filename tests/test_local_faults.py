@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ingest.errors import ConfigError
-from ingest.local.faults import KINDS, Faults, Limiter
+from ingest.local.fault_files import load_faults
+from ingest.local.faults import KINDS, Fault, Faults
+from ingest.local.limiter import Limiter
 from ingest.local.refusal import Refusal
 from ingest.local.server import create_app
-from tests.local_calls import Seen, content, echo_words, post, request, schema_format
+from tests.local_calls import CHAT, Seen, content, echo_words, post, request, schema_format
 
 
 @pytest.fixture
@@ -27,10 +32,10 @@ def test_faults_repeat_with_the_seed_and_pass_on_retry() -> None:
     first, second = Faults.of("7:0.5"), Faults.of("7:0.5")
     drawn = {body: first.choose(body) for body in bodies}
     assert drawn == {body: second.choose(body) for body in reversed(bodies)}
-    assert 15 < sum(bool(fault) for fault in drawn.values()) < 45
+    assert 15 < sum(bool(fault.kind) for fault in drawn.values()) < 45
     assert drawn != {body: Faults.of("8:0.5").choose(body) for body in bodies}
     again = [first.choose(body) for body in bodies]
-    assert any(not fault for body, fault in zip(bodies, again, strict=True) if drawn[body])
+    assert any(not fault.kind for body, fault in zip(bodies, again, strict=True) if drawn[body].kind)
 
 
 @pytest.mark.parametrize("wanted", ["x:0.1", "7", "7:2", "7:0.1:nonsense", {"nonsense": 0.1}, ["nonsense"]])
@@ -138,3 +143,81 @@ def test_ark_envelope_on_demand() -> None:
     for status, code in ((429, "ServerOverloaded"), (429, "ServerOverloaded"), (500, "InternalServiceError")):
         response = post(ark, request("x"))
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def test_script_names_faults_by_the_number_of_the_request(seen: Seen, tmp_path: Path) -> None:
+    """A story of failures is written down once and told the same each time."""
+    path = tmp_path / "faults.toml"
+    path.write_text(
+        "seed = 3\n[rates]\noverloaded = { rate = 1.0, retry_after_s = 3 }\n"
+        '[script]\n1 = "unavailable"\n"2-3" = { kind = "truncated", at = 0.25 }\n4 = ""\n'
+    )
+    app = create_app(faults=load_faults(path))
+    body = request("some words here", response_format=schema_format())
+    answers = [post(app, body) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [503, 200, 200, 200, 429]
+    whole = '{"words": "some words here"}'
+    texts = [answer.json()["choices"][0]["message"]["content"] for answer in answers[1:4]]
+    assert texts == [whole[:7], whole[:7], whole]
+    assert answers[-1].headers["retry-after"] == "3"
+
+
+def test_fault_files_may_be_json_and_are_checked(tmp_path: Path) -> None:
+    """A slip in a file must not silently test nothing."""
+    good = tmp_path / "faults.json"
+    good.write_text('{"script": ["dropped", {"kind": "rate_limited", "retry_after_s": 1}]}')
+    assert Faults.of(load_faults(good)).choose("x") == Fault.of("dropped")
+    bad = {
+        "a.toml": "rates = ",
+        "b.json": "[]",
+        "c.toml": "[rate]\nslow = 1",
+        "d.toml": "[rates]\nslow = 'x'",
+        "e.toml": "[script]\nx = 'slow'",
+        "f.toml": "[script]\n1 = { kind = 'slow', at = 2 }",
+        "g.toml": "[script]\n1 = { kind = 'slow', often = 2 }",
+        "h.toml": "[rates]\nslow = 0.9\nreset = 0.9",
+        "i.toml": "[script]\n1 = { kind = 'rate_limited', retry_after_form = 'words' }",
+    }
+    for name, text in bad.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ConfigError):
+            Faults.of(load_faults(tmp_path / name))
+    with pytest.raises(ConfigError):
+        load_faults(tmp_path / "absent.toml")
+
+
+def test_seed_of_the_call_comes_before_that_of_the_file() -> None:
+    """`ingest serve --seed` tries another run of the same file."""
+    wanted = {"seed": 1, "rates": {"overloaded": 0.5}}
+    bodies = [f"body {number}" for number in range(60)]
+    drawn = [[Faults.of(wanted, seed).choose(body) for body in bodies] for seed in (None, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_minutes_may_be_short_and_places_few(seen: Seen) -> None:
+    """Limits of a long job are tested in a scaled minute; too many at once is an overload."""
+    app = create_app(requests_per_minute=1, minute_s=0.2)
+    assert [post(app, request("x")).status_code for _ in range(2)] == [200, 429]
+    time.sleep(0.25)
+    assert post(app, request("x")).status_code == 200
+    crowded = create_app(max_concurrency=2, latency_s=0.05)
+
+    async def ask_at_once() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(crowded), base_url="http://x") as client:
+            return await asyncio.gather(*(client.post(CHAT, json=request("x")) for _ in range(4)))
+
+    for _ in range(2):
+        answers = asyncio.run(ask_at_once())
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429]
+        assert {a.json()["error"]["code"] for a in answers if a.status_code == 429} == {"ServerOverloaded"}
+
+
+def test_latency_and_speed_take_their_time(seen: Seen) -> None:
+    """Concurrency is worth testing only against a server that needs time."""
+    body = request("word " * 30, enable_thinking=False)
+    for is_streamed in (False, True):
+        app = create_app(latency_s=0.05, tokens_per_s=300)
+        start = time.perf_counter()
+        assert post(app, body | {"stream": is_streamed}).status_code == 200
+        output_tokens = app.state.accounting.entries[-1].output_tokens
+        assert time.perf_counter() - start >= 0.05 + output_tokens / 300 - 0.01

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import pytest
 
 from ingest.errors import ConfigError, OutputError
 from ingest.local import answering, reader
-from ingest.local.server import create_app, serve
+from ingest.local.server import create_app
+from ingest.local.serving import serve
 from ingest.local.tags import find_schema
 from tests.local_calls import (
     CHAT,
@@ -28,10 +29,12 @@ from tests.local_calls import (
     echo_words,
     image_bytes,
     image_part,
+    message_request,
     page,
     page_in_document,
     post,
     request,
+    response_request,
     schema_format,
 )
 
@@ -294,7 +297,7 @@ def test_model_card_tells_prices_and_limits() -> None:
     assert [row["max_input_tokens"] for row in card["pricing_rows"]] == [127_999, 256_000]
     assert card["pricing_rows"][1]["output_usd_per_million"] == "7.58"
     assert {"max_tokens", "image_detail", "response_format"} <= set(card["supported_parameters"])
-    assert card["input_modalities"] == ["text", "image"]
+    assert card["input_modalities"] == ["text", "image", "file"]
     listed = call(app, "GET", "/v1/models").json()["data"]
     assert {model["id"] for model in listed} == {"local-ocr-rules", "seed-2-0-pro"}
     assert call(app, "GET", "/v1/models/local-ocr-rules").json()["pricing_rows"][0]["input_usd_per_million"] == "0"
@@ -406,7 +409,8 @@ def test_missing_extra_is_named(package: str) -> None:
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
         "from ingest.errors import ConfigError\n"
-        "try:\n    from ingest.local.server import create_app, serve\n    create_app(); serve(port=0)\n"
+        "try:\n    from ingest.local.server import create_app\n    from ingest.local.serving import serve\n"
+        "    serve(port=0, app=create_app())\n"
         "except ConfigError as error:\n    print(error)\n"
     )
     root = Path(__file__).resolve().parent.parent
@@ -417,17 +421,18 @@ def test_missing_extra_is_named(package: str) -> None:
 def test_serve_refuses_strangers_and_busy_ports() -> None:
     """Other machines may only reach an engine that asks for a key; a taken port is told plainly."""
     with pytest.raises(ConfigError, match="give a token"):
-        serve("0.0.0.0", 0)
+        serve("0.0.0.0", 0, app=create_app())
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ConfigError, match="choose another port"):
-            serve("127.0.0.1", taken.getsockname()[1])
+            serve("127.0.0.1", taken.getsockname()[1], app=create_app())
 
 
 SERVED = """
 import sys
-from ingest.local.server import create_app, serve
+from ingest.local.server import create_app
+from ingest.local.serving import serve
 serve(port=0, app=create_app(faults=["dropped"]), announce=lambda url: print(url, flush=True))
 """
 
@@ -442,7 +447,7 @@ def test_served_engine_answers_over_a_socket_and_drops_connections() -> None:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-            with pytest.raises(httpx.RemoteProtocolError):
+            with pytest.raises(httpx.TransportError):
                 client.post("chat/completions", json=request("Total 5"))
             answer = client.post("chat/completions", json=request("Total 5")).json()
         assert answer["choices"][0]["message"]["content"] == "Total 5"
@@ -465,29 +470,45 @@ def test_ledger_is_shown_only_when_enabled(tmp_path: Path) -> None:
         create_app(ledger_path=tmp_path)
 
 
-def test_openai_sdk_talks_to_it() -> None:
-    """The vendor's own client is the strictest reader of our bodies."""
-    openai = pytest.importorskip("openai")
-    http = pytest.importorskip("httpx2")
-    app = create_app(api_keys=["sesame"])
+def test_ingest_serve_takes_faults_limits_and_a_request_log(tmp_path: Path) -> None:
+    """The command is how others point their own clients at the contract; its log never holds the key."""
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[script]\n1 = "quota"\n2 = { kind = "overloaded", retry_after_s = 4 }\n3 = "reset"\n')
+    log = tmp_path / "requests.jsonl"
+    command = [sys.executable, "-m", "ingest", "serve", "--port", "0", "--model", "seed-2-0-pro", "--envelope", "ark"]
+    command += ["--faults", str(faults), "--seed", "4", "--request-log", str(log), "--latency", "0.01"]
+    root = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "INGEST_SERVE_TOKEN": "sesame"}
+    process = subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        headers = {"x-api-key": "sesame", "x-client-request-id": "mine"}
+        with httpx.Client(base_url=url, timeout=30, trust_env=False, headers=headers) as client:
+            quota = client.post("chat/completions", json=request("Total 5"))
+            assert quota.json()["error"]["code"] == "QuotaExceeded"
+            assert client.post("messages", json=message_request("Total 5")).headers["retry-after"] == "4"
+            with pytest.raises(httpx.TransportError):
+                client.post("responses", json=response_request("Total 5"))
+            answer = client.post("responses", json=response_request("Total 5"))
+            assert answer.json()["output"][-1]["content"][0]["text"] == "Total 5"
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    assert "Traceback" not in errors
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [entry["fault"] for entry in entries] == ["quota", "overloaded", "reset", ""]
+    assert {entry["client_request_id"] for entry in entries} == {"mine"}
+    assert "sesame" not in log.read_text() + errors
 
-    async def scenario(make: Callable[[Any], Any]) -> Any:
-        transport = http.ASGITransport(app=app)
-        async with http.AsyncClient(transport=transport) as client:
-            return await make(openai.AsyncOpenAI(api_key="sesame", base_url="http://x/v1", http_client=client))
 
-    async def ask(client: Any) -> Any:
-        return await client.chat.completions.create(**request("Total: 12.50 EUR", response_format=schema_format()))
-
-    async def stream(client: Any) -> list[Any]:
-        options = {"stream": True, "stream_options": {"include_usage": True}}
-        return [event async for event in await client.chat.completions.create(**request("Total: 5 EUR"), **options)]
-
-    answer = asyncio.run(scenario(ask))
-    assert json.loads(answer.choices[0].message.content)["total"] == 12.5
-    assert answer.usage.prompt_tokens > 0
-    events = asyncio.run(scenario(stream))
-    assert "".join(e.choices[0].delta.content or "" for e in events if e.choices) == "Total: 5 EUR"
-    assert events[-1].usage.completion_tokens > 0
-    with pytest.raises(openai.NotFoundError):
-        asyncio.run(scenario(lambda client: client.models.retrieve("nope")))
+@pytest.mark.parametrize("faults", ["absent.toml", "7", "nonsense:0.5"])
+def test_ingest_serve_refuses_wrong_faults(faults: str) -> None:
+    """A slip in the option is a configuration error, not a server without faults."""
+    command = [sys.executable, "-m", "ingest", "serve", "--port", "0", "--faults", faults]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "fault file" in done.stderr

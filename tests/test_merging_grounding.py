@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ingest.merging.grounding import PageText, ground, ground_conflicts
 from ingest.merging.merge import Origin, merge
 from ingest.record import Evidence
-from ingest.types import Chunk, Cite, Part, Partial, Word
+from ingest.types import Chunk, Cite, Moment, Part, Partial, Word
 
 CHAR_PT, LINE_PT = 6.0, 12.0
 
@@ -212,6 +212,107 @@ def test_conflict_sides_get_their_own_evidence() -> None:
     (conflict,) = ground_conflicts(merged.conflicts, merged.side_origins, pages, {0: (1,), 1: (2,)})
     assert [side.evidence[0].quote for side in conflict.sides] == ["A 17", "B 42"]
     assert [side.evidence[0].page for side in conflict.sides] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "grade"),
+    [
+        ("83", "8.3", "ungrounded"),
+        ("8.3", "83", "ungrounded"),
+        ("1.1", "11", "ungrounded"),
+        ("16.4", "16.4 and -16.4", "exact"),
+        ("138", "1-3-8", "ungrounded"),
+        ("1 234", "1,234", "normalised"),
+        ("1234", "1,234", "normalised"),
+        ("165", "165.00", "ungrounded"),
+        ("DE 4711 0815", "DE47110815", "normalised"),
+        ("0301234567", "030/1234567", "normalised"),
+    ],
+)
+def test_points_and_strokes_are_part_of_a_figure(value: str, text: str, grade: str) -> None:
+    """8.3 is not 83, yet a telephone number is the same however it is grouped."""
+    assert find(value, text).grade == grade
+
+
+def test_plain_place_on_a_later_page_beats_part_of_a_word_on_an_earlier() -> None:
+    """Uncited, a 5 belongs to the cell that says 5, not to chapter 2-5 on the page before."""
+    pages = {1: page("see 2-5 and -16.4"), 2: page("5 16.4", 2)}
+    origins = {pointer: (Origin(0, Cite(None)),) for pointer in ("/a", "/b", "/c")}
+    found = ground({"a": "5", "b": "16.4", "c": 5}, origins, pages, {0: (1, 2)})
+    assert [found[pointer][0].page for pointer in ("/a", "/b", "/c")] == [2, 2, 2]
+
+
+def test_value_of_two_pages_is_looked_up_piece_by_piece() -> None:
+    """A text joined over a page break stands nowhere as a whole; each piece has its place."""
+    origins = {"/f": (Origin(0, Cite(1), "Bolt, galva-"), Origin(1, Cite(2), "nised"))}
+    found = ground(
+        {"f": "Bolt, galvanised"}, origins, {1: page("Bolt, galva-"), 2: page("nised", 2)}, {0: (1,), 1: (2,)}
+    )
+    assert [(each.page, each.grade, each.quote) for each in found["/f"]] == [
+        (1, "exact", "Bolt, galva-"),
+        (2, "exact", "nised"),
+    ]
+
+
+def moment(second: float, length_s: float = 2.0) -> Moment:
+    return Moment(int(second * 90_000), 1, 90_000, second, second, second + length_s)
+
+
+def subtitles(text: str, number: int, *moments: Moment) -> PageText:
+    """Subtitles have no place in the picture."""
+    return PageText(number, tuple(Word(word, (0, 0, 0, 0)) for word in text.split()), moments)
+
+
+def test_value_of_a_video_shows_its_interval_and_frame() -> None:
+    """In a video the place of a value is a time: the frame that shows it, and how long that frame stands."""
+    pages = {1: subtitles("welcome to the course", 1, moment(0)), 2: PageText(2, (), (moment(2),))}
+    origins = {"/a": (Origin(0, Cite(1, None, 1.0)),), "/b": (Origin(0, Cite(2, "Agenda", 2.0)),)}
+    found = ground({"a": "the Course", "b": "Agenda"}, origins, pages, {0: (1, 2)})
+    assert found["/a"] == (Evidence(quote="the course", grade="normalised", start_s=0.0, end_s=2.0, frame_pts=0),)
+    assert found["/b"] == (Evidence(quote="Agenda", grade="cited", start_s=2.0, end_s=4.0, frame_pts=180_000),)
+
+
+def test_subtitles_cannot_refute_what_the_picture_shows() -> None:
+    """A value missing from the subtitles may stand on the slide; one missing from words read off the frame does not."""
+    frame = PageText(2, page("Agenda Budget").words, (moment(2),))
+    pages = {1: subtitles("welcome", 1, moment(0)), 2: frame}
+    origins = {"/a": (Origin(0, Cite(1)),), "/b": (Origin(1, Cite(2)),), "/c": (Origin(1, Cite(2)),)}
+    found = ground({"a": "Agenda", "b": "Minutes", "c": "budget"}, origins, pages, {0: (1,), 1: (2,)})
+    assert [found[pointer][0].grade for pointer in ("/a", "/b", "/c")] == ["cited", "ungrounded", "normalised"]
+    assert all(each.page is None and each.bbox is None for places in found.values() for each in places)
+
+
+def test_frame_of_a_contact_sheet_is_told_by_the_time_cited() -> None:
+    """A part may show several frames; without a time the whole part is the interval."""
+    sheet = PageText(1, (), (moment(0), moment(2), moment(4)))
+    for time_s, interval in ((3.0, (2.0, 4.0, 180_000)), (None, (0.0, 6.0, 0)), (99.0, (0.0, 6.0, 0))):
+        (found,) = ground({"f": "x"}, {"/f": (Origin(0, Cite(1, None, time_s)),)}, {1: sheet}, {0: (1,)})["/f"]
+        assert (found.start_s, found.end_s, found.frame_pts) == interval
+
+
+def test_times_of_a_video_need_not_be_printed() -> None:
+    """When a slide starts is known from the frame; a 12 that somebody says elsewhere is no evidence for it."""
+    pages = {1: subtitles("twelve and 62", 1, moment(12)), 2: subtitles("at 12 or 62", 2, moment(14))}
+    row = {"start": 12.0, "end": 62, "clock": "0:13"}
+    origins = {f"/{key}": (Origin(0, Cite(1, None, 12.0)),) for key in row}
+    found = ground(row, origins, pages, {0: (1, 2)})
+    assert [(found[f"/{key}"][0].start_s, found[f"/{key}"][0].grade) for key in row] == [
+        (12.0, "cited"),
+        (12.0, "exact"),
+        (12.0, "cited"),
+    ]
+    del pages[1]
+    pages[1] = subtitles("twelve", 1, moment(12))
+    assert ground({"end": 62}, {"/end": origins["/end"]}, pages, {0: (1, 2)})["/end"][0].grade == "cited"
+
+
+def test_uncited_value_of_a_video_is_found_in_its_subtitles() -> None:
+    """Without evidence from the model the words still say when."""
+    pages = {n: subtitles(text, n, moment(2 * n)) for n, text in enumerate(["one", "two Budget", "three"], start=1)}
+    (found,) = ground({"f": "budget"}, {"/f": (Origin(0, Cite(None)),)}, pages, {0: (1, 2, 3)})["/f"]
+    assert (found.start_s, found.quote) == (4.0, "Budget")
+    (missing,) = ground({"f": "costs"}, {"/f": (Origin(0, Cite(None)),)}, pages, {0: (1, 2, 3)})["/f"]
+    assert (missing.grade, missing.page, missing.start_s) == ("cited", None, None)
 
 
 def test_thousand_values_in_hundred_pages_stay_quick() -> None:

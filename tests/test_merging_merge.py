@@ -60,7 +60,7 @@ def test_majority_of_cited_chunks_wins_over_order() -> None:
     (conflict,) = merged.conflicts
     assert (conflict.pointer, conflict.rule, conflict.chosen) == ("/f", "agree", "A7")
     assert [(side.value, side.chunk) for side in conflict.sides] == [("A1", 0), ("A7", 1)]
-    assert merged.origins["/f"] == (Origin(1, Cite(2)), Origin(2, Cite(3)))
+    assert merged.origins["/f"] == (Origin(1, Cite(2)), Origin(2, Cite(3), "a7"))
     assert merged.side_origins == (((Origin(0, Cite(1)),), (Origin(1, Cite(2)), Origin(2, Cite(3)))),)
 
 
@@ -284,3 +284,69 @@ def test_concat_keeps_every_row(lists: list[Any]) -> None:
     """No row may vanish or move, repeated or not."""
     rows = {"type": "array", "items": schema(k=NUMBER)}
     assert merge_field(lists, rows).data["f"] == [row for rows in lists for row in rows]
+
+
+def test_last_goes_by_the_page_of_the_evidence() -> None:
+    """A chunk that cites a neighbour's page does not make its value later than that page."""
+    owned = [Part(n, "page", "text") for n in range(3)]
+    early = Partial(Chunk(0, (owned[0],), (owned[1], owned[2])), {"f": 7}, {"/f": Cite(3)})
+    late = Partial(Chunk(1, (owned[1],)), {"f": 5}, {"/f": Cite(2)})
+    assert merge([early, late], schema(f={"x-merge": "last"})).data == {"f": 7}
+    assert merge([early, late], schema(f={"x-merge": "first"})).data == {"f": 5}
+
+
+def test_sum_counts_no_page_twice() -> None:
+    """A page's sum that the neighbour reports too, from its context, is one sum."""
+    owned = [Part(n, "page", "text") for n in range(2)]
+    first = Partial(Chunk(0, (owned[0],), (owned[1],)), {"f": 10}, {"/f": Cite(1)})
+    second = Partial(Chunk(1, (owned[1],), (owned[0],)), {"f": 10}, {"/f": Cite(1)})
+    third = Partial(Chunk(1, (owned[1],), (owned[0],)), {"f": 4}, {"/f": Cite(2)})
+    node = schema(f={"x-merge": "sum"})
+    assert merge([first, second], node).data == {"f": 10}
+    merged = merge([first, third], node)
+    assert merged.data == {"f": 14}
+    assert [origin.said for origin in merged.origins["/f"]] == [10, 4], "each addend has its own place"
+
+
+def test_value_taken_from_a_neighbours_page_is_no_second_voice() -> None:
+    """Two chunks that read one page are one witness, else context would outvote the rest of the document."""
+    parts = [Part(n, "page", "text") for n in range(3)]
+    partials = [
+        Partial(Chunk(0, (parts[0],)), {"f": "A"}, {"/f": Cite(1)}),
+        Partial(Chunk(1, (parts[1],)), {"f": "B"}, {"/f": Cite(2)}),
+        Partial(Chunk(2, (parts[2],), (parts[1],)), {"f": "B"}, {"/f": Cite(2)}),
+    ]
+    assert merge(partials, schema(f=TEXT)).data == {"f": "A"}
+
+
+def test_preferred_words_decide_before_the_rule() -> None:
+    """A recipe may say which label counts; what stands elsewhere loses, and is shown."""
+    values, quotes = [9_000.0, 120.0, 80.0], ["Gross total 9,000.00", "TOTAL DUE 120.00", "Week 3 80.00"]
+    partials = [
+        Partial(Chunk(n, (Part(n, "page", "text"),)), {"f": value}, {"/f": Cite(n + 1, quote)})
+        for n, (value, quote) in enumerate(zip(values, quotes, strict=True))
+    ]
+    rule: dict[str, Any] = {"x-merge": "last", "x-merge-prefer": ["gross", "total due"]}
+    merged = merge(partials, schema(f=NUMBER), {"/f": rule})
+    assert merged.data == {"f": 120.0}
+    (conflict,) = merged.conflicts
+    assert [side.value for side in conflict.sides] == values
+    rule["x-merge-prefer"] = "nowhere printed"
+    assert merge(partials, schema(f=NUMBER), {"/f": rule}).data == {"f": 80.0}
+
+
+def test_times_are_ordered_as_times() -> None:
+    """Ten minutes come after nine, whatever the alphabet says."""
+    assert merge_field(["10:02", "9:58", "1:00:10"], {"x-merge": "max"}).data == {"f": "1:00:10"}
+    assert merge_field(["10:02", "9:58", "1:00:10"], {"x-merge": "min"}).data == {"f": "9:58"}
+
+
+def test_two_lists_of_one_chunk_are_no_neighbours() -> None:
+    """Two orders of one number on one page give their lines together; their lines are whole rows."""
+    lines = {"type": "array", "items": schema(name=TEXT, amount=NUMBER)}
+    orders = {"type": "array", "x-merge": "by-key", "x-merge-key": "id", "items": schema(id=TEXT, lines=lines)}
+    rows = [{"name": f"row {n}", "amount": n} for n in range(5)]
+    first = {"id": "1", "lines": [*rows, {"name": "x", "amount": None}]}
+    second = {"id": "1", "lines": [{"name": None, "amount": 3}, *rows]}
+    data = merge([partial(0, {"f": [first, second]}, {"/f/0": 1, "/f/1": 1})], schema(f=orders)).data
+    assert len(data["f"][0]["lines"]) == 12

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.values import normal_key, read_date, read_dates, read_number, squash, tokens
+from ingest.values import normal_key, read_clock, read_date, read_dates, read_number, squash, tokens
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,15 @@ def test_any_text_can_be_read(text: str) -> None:
     read_number(text)
     read_dates(text)
     hash(normal_key(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0:07", 7), ("12:30", 750), ("1:02:03.5", 3723.5), ("90:00", 5400), ("12", None), ("1:75", None), ("", None)],
+)
+def test_times_are_read_as_seconds(text: str, seconds: float | None) -> None:
+    """Players write minutes and seconds, hours where there are any."""
+    assert read_clock(text) == seconds
 
 
 def test_words_of_all_scripts() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.config import resolve_endpoint
 from ingest.errors import ConfigError
-from ingest.profile import load_profile, profile_names
+from ingest.profile import ParameterRule, load_profile, profile_names
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -18,12 +18,21 @@ def test_every_profile_is_sound(name: str) -> None:
     profile = load_profile(name)
     assert profile.name == name
     assert profile.max_input_tokens <= profile.window_tokens
-    assert profile.target_input_tokens < profile.tiers[0].max_input_tokens
+    assert profile.target_input_tokens < min((tier.max_input_tokens for tier in profile.tiers), default=128_000)
+    assert profile.target_input_tokens <= profile.max_input_tokens
+    assert profile.default_output_tokens <= profile.max_output_tokens
+    assert profile.max_input_tokens + profile.default_output_tokens <= profile.window_tokens + profile.max_output_tokens
     assert [tier.max_input_tokens for tier in profile.tiers] == sorted(tier.max_input_tokens for tier in profile.tiers)
     assert profile.default_detail in profile.images
     for rule in profile.images.values():
         assert rule.min_tokens <= rule.max_tokens
-        assert rule.max_pixels == rule.max_tokens * rule.pixels_per_token
+        assert rule.max_pixels == pytest.approx(rule.max_tokens * rule.pixels_per_token, rel=0.02)
+    assert profile.frames.detail in profile.images
+    assert set(profile.parameters.get("image_detail", ParameterRule()).choices) <= set(profile.images)
+    for _, (expected, safe) in profile.text:
+        assert expected <= safe
+    if profile.files is not None:
+        assert profile.files.tokens_per_page * profile.files.max_pages <= profile.target_input_tokens
 
 
 def test_a_file_overrides_single_values(tmp_path: Path) -> None:
@@ -86,3 +95,26 @@ def test_a_key_never_shows() -> None:
     endpoint = resolve_endpoint(load_profile("seed-2-0-pro"), environ={"INGEST_API_KEY": "sk-very-secret"})
     assert "very-secret" not in repr(endpoint)
     assert "very-secret" not in endpoint.model_dump_json()
+
+
+def test_a_generic_profile_asks_for_its_model() -> None:
+    """No server answers to a model without a name, and the error must say where the name goes."""
+    with pytest.raises(ConfigError, match=r"openai-compatible.*model = "):
+        resolve_endpoint(load_profile("openai-compatible"), base_url="http://127.0.0.1:1/v1", environ={})
+    with pytest.raises(ConfigError, match="--base-url"):
+        resolve_endpoint(load_profile("openai-compatible"), environ={})
+
+
+@pytest.mark.parametrize("name", ["seed-1-8", "seed-1-6", "openai-compatible"])
+def test_a_profile_without_a_known_price_states_none(name: str) -> None:
+    """A made-up price would be believed."""
+    assert load_profile(name).tiers == ()
+
+
+def test_the_parameters_of_a_model_have_their_ranges() -> None:
+    """A value out of range is refused before anything is sent, by the figures of the profile."""
+    rules = load_profile("seed-2-0-pro").parameters
+    assert (rules["max_tokens"].min, rules["max_tokens"].max) == (1, 65_536)
+    assert (rules["video_fps"].min, rules["video_fps"].max) == (0.2, 5.0)
+    assert rules["reasoning_effort"].choices == ("low", "medium", "high")
+    assert "temperature" not in rules

@@ -17,10 +17,20 @@ import pipelines.recipes
 from ingest.config import AskingSettings, PlanningSettings, ReadingSettings
 
 FOLDER = Path(pipelines.recipes.__file__).parent
-NAMES = ("contracts", "generic", "invoices", "papers", "receipts")
+NAMES = (
+    "contracts",
+    "generic",
+    "incident",
+    "invoices",
+    "lecture",
+    "meeting",
+    "papers",
+    "receipts",
+    "screen-recording",
+)
 MERGE_RULES = {
     "object": set(),
-    "array": {"concat", "union", "by-key"},
+    "array": {"concat", "union", "by-key", "first", "last", "longest"},
     "leaf": {"agree", "first", "last", "max", "min", "sum", "longest", "any", "all", "synthesize"},
 }
 TABLES: dict[str, type[BaseModel]] = {
@@ -107,7 +117,8 @@ def test_merge_rules_exist_for_their_type(name: str) -> None:
         kind = part["type"] if part["type"] in ("object", "array") else "leaf"
         assert rule is None or rule in MERGE_RULES[kind], f"{name}: {path} has the rule {rule}"
         if rule == "by-key":
-            assert part["x-merge-key"] in part["items"]["properties"], path
+            keys = part["x-merge-key"]
+            assert set([keys] if isinstance(keys, str) else keys) <= set(part["items"]["properties"]), path
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,22 @@ from decimal import Decimal
 import pytest
 from rich.cells import cell_len
 
-from ingest.record import DocumentRow, ModelInfo, Plan, PlanRow, RecipeInfo, RunSummary, Status, Totals
+from ingest.record import (
+    Choice,
+    CostRow,
+    DocumentRow,
+    Forecast,
+    KindCosts,
+    ModelInfo,
+    Plan,
+    PlanRow,
+    RecipeInfo,
+    Remainder,
+    RunSummary,
+    Spending,
+    Status,
+    Totals,
+)
 from ingest.showing.progress import Progress
 from ingest.showing.report import Look, plan_table, summary_table
 from ingest.showing.text import compact, dollars, duration, printable, shortened
@@ -69,6 +84,82 @@ def test_a_failure_in_the_cut_middle_is_still_told() -> None:
     rows = [row(number) for number in range(100)]
     rows[50] = row(50, "failed", problem="damaged")
     assert "0050.pdf: damaged" in summary_table(summary(*rows), Look(120))
+
+
+def test_a_report_on_money_says_what_was_lost_and_what_is_left() -> None:
+    """A sum without its doubts looks like a bill."""
+    books = Spending(
+        calls=9,
+        total_usd=Decimal("0.5"),
+        confirmed_usd=Decimal("0.3"),
+        unconfirmed_calls=2,
+        unconfirmed_usd=Decimal("0.2"),
+        retries=3,
+        retries_usd=Decimal("0.12"),
+        cut_off=1,
+        cut_off_usd=Decimal("0.04"),
+        by_kind=KindCosts(input_usd=Decimal("0.1"), output_usd=Decimal("0.15"), reasoning_usd=Decimal("0.05")),
+        by_tier=(
+            CostRow(name="127999", calls=6, cost_usd=Decimal("0.1")),
+            CostRow(name="224000", calls=1, cost_usd=Decimal("0.2")),
+        ),
+    )
+    text = summary_table(
+        summary(
+            row(1),
+            requests_sent=9,
+            spent_usd=Decimal("0.5"),
+            max_cost_usd=Decimal(2),
+            spending=books,
+            planned=Forecast(requests=7, cost_usd_expected=Decimal("0.25"), cost_usd_ceiling=Decimal(1)),
+            earlier_unsettled_calls=1,
+            earlier_unsettled_usd=Decimal("0.13"),
+            remaining=Remainder(
+                documents=2,
+                requests=4,
+                cost_usd_expected=Decimal("0.2"),
+                cost_usd_ceiling=None,
+                reason="the limit could be passed",
+            ),
+        ),
+        Look(200),
+    )
+    for told in (
+        "9 requests sent in this run, $0.5000 spent of $2.00 allowed.",
+        "The plan was 7 requests: $0.2500 expected, $1.00 at most.",
+        "By kind of token: $0.1000 input, $0.1500 output, $0.0500 reasoning.",
+        "$0.1000 for 6 calls up to 127,999 input tokens, $0.2000 for 1 call up to 224,000 input tokens",
+        "$0.1200 of it went to 3 repeated calls.",
+        "$0.0400 of it went to 1 answer cut off at the output limit.",
+        "$0.2000 of it is for 2 calls that died",
+        "left 1 call unsettled: up to $0.1300",
+        "Left for lack of money: 4 requests about 2 documents, $0.2000 expected, – at most. The limit could be passed.",
+    ):
+        assert told in text
+
+
+def test_a_plan_says_whether_its_limit_will_do_and_what_other_settings_cost() -> None:
+    """The choice is made here, or not at all."""
+    total = PlanRow(
+        name="", requests=3, chunks=3, dear_requests=1, cost_usd_expected=Decimal(1), cost_usd_ceiling=Decimal(4)
+    )
+    choices = (
+        Choice(name="--thinking", requests=3, cost_usd_expected=Decimal(3), difference_usd=Decimal(2), note="a note"),
+        Choice(name="--pages text", requests=2, cost_usd_expected=Decimal("0.4"), difference_usd=Decimal("-0.6")),
+    )
+
+    def told(limit: str | None) -> str:
+        amount = None if limit is None else Decimal(limit)
+        plan = Plan(documents=(total,), totals=total, choices=choices, max_cost_usd=amount, model=MODEL, recipe=RECIPE)
+        return plan_table(plan, Look(140))
+
+    assert "$1.00 expected, $4.00 at most. 1 of them at the higher price." in told(None)
+    assert "The limit" not in told(None)
+    assert "covers all of it" in told("4")
+    assert "covers what is expected" in told("1")
+    assert "would stop early" in told("0.5")
+    assert "+$2.00" in told(None)
+    assert "–$0.6000" in told(None)
 
 
 def test_names_cannot_steer_the_terminal() -> None:
@@ -159,6 +250,20 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Yes."""
         return True
+
+
+def test_the_planned_price_is_told_when_it_is_known() -> None:
+    """The bill is known before it is sent; what is free has none."""
+    stream = io.StringIO()
+    with Progress(stream=stream) as progress:
+        progress(
+            Event("run_planned", requests=12, expected_usd=Decimal("0.5"), ceiling_usd=Decimal("1.25"), documents=3)
+        )
+        progress(Event("run_planned", requests=1, expected_usd=Decimal(0), ceiling_usd=Decimal(0)))
+    assert stream.getvalue().splitlines() == [
+        "Planned 12 requests: $0.5000 expected, $1.25 at most",
+        "Planned 1 request",
+    ]
 
 
 def test_live_view_leaves_only_failures_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,15 +6,25 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-
-from aiolimiter import AsyncLimiter
+from dataclasses import dataclass
 
 from ingest.profile import RateLimits
 
-# A bucket that holds this share of a minute's limit and refills with the rest never lets more than the limit
-# through in any minute, wherever the server's own minute begins.
-_BURST_SHARE = 0.2
 _DECREASE = 0.5
+# The server's minute begins where it likes, and requests reach it a little later or sooner than they were let go:
+# what is counted for a 60th longer than a minute fits into any minute of the server's.
+_MARGIN = 1.0 / 60.0
+# Beyond the profile's ramp the service answers growth of more than a fifth in three minutes with overload.
+_RAMP_MINUTES = 3
+_RAMP_GROWTH = 1.2
+# Throttled all the same, the client's minute grows by this much at a time, at most to so many of the server's.
+_WIDER = 0.02
+_WIDEST = 1.12
+# A service that goes on throttling for tokens counts more of a reservation than calls use: so much more is counted.
+_MORE = 1.3
+# Weight of the newest call in the running share of the reservation that calls really use, and what is put on top.
+_NEWEST = 0.1
+_ON_TOP = 1.03
 
 
 class Gate:
@@ -76,53 +86,183 @@ class Gate:
                 place.set_result(None)
 
 
+@dataclass(slots=True)
+class _Grant:
+    """Something let through: when, how many tokens it counts as, and whether it is still within the minute."""
+
+    at_s: float
+    tokens: float
+    is_counted: bool = True
+
+
+class Window:
+    """What was let through in the last minute, one by one: never more than the limit in any minute.
+
+    A bucket that refills steadily either wastes a share of the limit or passes it where the server's minutes begin;
+    the log of grants does neither. `minute_s` is the length of a minute, shorter in trials.
+    """
+
+    def __init__(self, limit: float | None, minute_s: float, ramp: float | None = None) -> None:
+        """`ramp` is how much a minute may hold more than the one before it; None: as much as the limit."""
+        self._limit = limit
+        self._minute_s = minute_s
+        self._length_s = minute_s * (1.0 + _MARGIN)
+        self._ramp = None if ramp is None or (limit is not None and limit <= ramp) else ramp
+        self._grants: deque[_Grant] = deque()
+        self._sum = 0.0
+        self._past: deque[_Grant] = deque()
+
+    def wait_s(self, now_s: float, tokens: float) -> float:
+        """Seconds until `tokens` may be let through; 0 when they may now.
+
+        More than the limit itself waits for an empty minute, else it could never be sent.
+        """
+        self._forget(now_s)
+        limit = self._allowed(now_s)
+        if limit is None:
+            return 0.0
+        excess = self._sum + min(tokens, limit) - limit
+        # Tokens are whole: less than one is a rounding error.
+        if excess <= 0.5:
+            return 0.0
+        for grant in self._grants:
+            excess -= grant.tokens
+            if excess <= 0.5:
+                return max(grant.at_s + self._length_s - now_s, self._minute_s * 1e-4)
+        return self._length_s
+
+    def grant(self, now_s: float, tokens: float) -> _Grant:
+        """Let `tokens` through now."""
+        grant = _Grant(now_s, tokens)
+        if self._limit is not None or self._ramp is not None:
+            self._grants.append(grant)
+            self._sum += tokens
+        return grant
+
+    def widen(self) -> None:
+        """The server's minute holds more than ours did: ways to it differ in length."""
+        self._length_s = min(self._length_s + _WIDER * self._minute_s, _WIDEST * self._minute_s)
+
+    def amend(self, grant: _Grant, tokens: float) -> None:
+        """Count a grant as `tokens` from now on."""
+        if grant.is_counted:
+            self._sum += tokens - grant.tokens
+        grant.tokens = tokens
+
+    def _forget(self, now_s: float) -> None:
+        while self._grants and self._grants[0].at_s + self._length_s <= now_s:
+            grant = self._grants.popleft()
+            self._sum -= grant.tokens
+            grant.is_counted = False
+            if self._ramp is not None:
+                self._past.append(grant)
+        horizon_s = now_s - self._minute_s * (_RAMP_MINUTES + 1)
+        while self._past and self._past[0].at_s < horizon_s:
+            self._past.popleft()
+
+    def _allowed(self, now_s: float) -> float | None:
+        """The limit of this minute: the account's, or less while the ramp is steep."""
+        if self._ramp is None:
+            return self._limit
+        minutes = [0.0] * _RAMP_MINUTES
+        for grant in self._past:
+            ago = int((now_s - grant.at_s) / self._length_s) - 1
+            if 0 <= ago < _RAMP_MINUTES:
+                minutes[ago] += grant.tokens
+        allowed = max(self._ramp, min(minutes[0] + self._ramp, max(minutes) * _RAMP_GROWTH))
+        return allowed if self._limit is None else min(self._limit, allowed)
+
+
 class Slot:
     """Leave to make one call; tells the limits how it went."""
 
-    def __init__(self, gate: Gate, token: int) -> None:
-        self._gate = gate
+    def __init__(self, limits: Limits, token: int, reserved: int, grant: _Grant) -> None:
+        self._limits = limits
         self._token = token
+        self._reserved = reserved
+        self._grant = grant
 
     def was_pressed(self) -> None:
-        """The service answered that it is too busy."""
-        self._gate.press(self._token)
+        """The service had no capacity for this call."""
+        self._limits.gate.press(self._token)
+        self._limits.release(self._grant)
 
-    def went_well(self) -> None:
-        """The service answered."""
-        self._gate.ease()
+    def was_throttled(self, is_about_tokens: bool) -> None:
+        """The service counts more requests in its minute than we do, or (`is_about_tokens`) more tokens."""
+        self.was_pressed()
+        self._limits.tighten(is_about_tokens)
+
+    def went_well(self, tokens: int) -> None:
+        """The service answered; `tokens` is what it counted, input and output, 0 when it did not say."""
+        self._limits.gate.ease()
+        if tokens > 0:
+            self._limits.settle(self._grant, self._reserved, tokens)
 
 
 class Limits:
-    """The limits of one account, shared by all calls of a client. Belongs to one event loop."""
+    """The limits of one account, shared by all calls of a client. Belongs to one event loop.
 
-    def __init__(self, rates: RateLimits) -> None:
-        self._gate = Gate(rates.concurrency)
-        self._requests = _bucket(rates.requests_per_minute)
-        self._tokens = _bucket(rates.tokens_per_minute)
+    A call reserves its estimated input and its output limit, scaled by the share of such reservations that calls have
+    used so far, since few answers come near their limit; afterwards its real usage is what counts. A service that
+    throttles all the same counts more than that, reservations whole perhaps, and step by step so do we.
+    """
+
+    def __init__(self, rates: RateLimits, width: int | None = None, minute_s: float = 60.0) -> None:
+        """`width` is the most calls under way at once, the profile's when None."""
+        self.gate = Gate(width or rates.concurrency)
+        self._requests = Window(rates.requests_per_minute, minute_s)
+        self._tokens = Window(rates.tokens_per_minute, minute_s, rates.ramp_tokens_per_minute)
+        self._turn = asyncio.Lock()
+        self._share = 1.0
+        self._least_share = 0.0
+        self._minute_s = minute_s
+        self._tightened_s = -minute_s
 
     @property
     def width(self) -> int:
         """Calls that may be under way now."""
-        return self._gate.width
+        return self.gate.width
 
     @asynccontextmanager
     async def slot(self, tokens: int) -> AsyncIterator[Slot]:
         """Wait until a call of `tokens` (estimated input and reserved output) may be made; hold its place."""
-        token = await self._gate.enter()
+        token = await self.gate.enter()
         try:
-            if self._requests is not None:
-                await self._requests.acquire()
-            if self._tokens is not None:
-                # A request beyond the bucket takes all of it, else it could never be sent.
-                await self._tokens.acquire(min(float(max(tokens, 0)), self._tokens.max_rate))
-            yield Slot(self._gate, token)
+            yield Slot(self, token, tokens, await self._grant(tokens))
         finally:
-            self._gate.leave()
+            self.gate.leave()
 
+    async def _grant(self, tokens: int) -> _Grant:
+        """First come, first served: a large call is not kept waiting by small ones behind it."""
+        clock = asyncio.get_running_loop().time
+        async with self._turn:
+            while True:
+                charge = max(tokens, 0) * max(self._share, self._least_share)
+                now_s = clock()
+                wait_s = max(self._requests.wait_s(now_s, 1.0), self._tokens.wait_s(now_s, charge))
+                if wait_s <= 0.0:
+                    break
+                await asyncio.sleep(wait_s)
+            self._requests.grant(now_s, 1.0)
+            return self._tokens.grant(now_s, charge)
 
-def _bucket(per_minute: int | None) -> AsyncLimiter | None:
-    if per_minute is None:
-        return None
-    burst = max(1.0, per_minute * _BURST_SHARE)
-    refill_per_minute = max(per_minute - burst, per_minute * 0.5)
-    return AsyncLimiter(burst, 60.0 * burst / refill_per_minute)
+    def settle(self, grant: _Grant, reserved: int, used: int) -> None:
+        """What a call really used takes the place of what was reserved for it, and teaches what to reserve."""
+        if reserved > 0:
+            share = min(used / reserved * _ON_TOP, 1.0)
+            self._share += (share - self._share) * _NEWEST
+        self._tokens.amend(grant, max(float(used), reserved * self._least_share))
+
+    def release(self, grant: _Grant) -> None:
+        """A call that was turned away used no tokens; it counts as a request all the same."""
+        self._tokens.amend(grant, 0.0)
+
+    def tighten(self, is_about_tokens: bool) -> None:
+        """Count more strictly; once a minute, since calls are throttled in bunches."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._tightened_s < self._minute_s:
+            return
+        self._tightened_s = now_s
+        (self._tokens if is_about_tokens else self._requests).widen()
+        if is_about_tokens:
+            self._least_share = min(max(self._least_share * _MORE, self._share), 1.0)

@@ -206,6 +206,9 @@ def _check(value: JsonObject, chunk_schema: ChunkSchema) -> Json:
     """The answer once it fits. Raises OffSchema with the first errors in the validator's words."""
     from jsonschema.exceptions import best_match
 
+    if not value and chunk_schema.schema.get("required"):
+        # Every property is required, and null where the pages do not hold it: an empty object is no answer.
+        raise OffSchema("the answer is an empty object: every property is wanted, null where the pages do not hold it")
     moved, fits = coerce(value, chunk_schema.schema, chunk_schema.evidence != "none")
     if fits:
         return moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import re
@@ -14,13 +15,14 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import click
 
-from ingest.cli.options import DEFAULT_PROFILE
+from ingest.cli.options import DEFAULT_PROFILE, LOCAL_PROFILE
 from ingest.cli.output import is_color, say, say_json
 from ingest.errors import ConfigError, IngestError
 from ingest.profile import Profile, load_profile
 
-State: TypeAlias = Literal["ok", "absent", "missing"]
-"""`absent` is something one may do without, `missing` something nothing works without."""
+State: TypeAlias = Literal["ok", "absent", "drift", "missing"]
+"""`absent` is something one may do without, `drift` a figure that the endpoint states otherwise than the profile,
+`missing` something nothing works without."""
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)[^;]*(?:;.*extra\s*==\s*['\"]([^'\"]+)['\"])?")
 
@@ -38,9 +40,11 @@ class Finding(NamedTuple):
 @click.option("--base-url", envvar="INGEST_BASE_URL", metavar="URL", help="Where the API is. Default: the profile's.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def doctor(profile: str, base_url: str | None, as_json: bool) -> int:
-    """Check what is installed and configured. Nothing is sent anywhere; keys are named, never shown.
+    """Check what is installed and configured; keys are named, never shown.
 
-    The exit code is 1 when something is missing that nothing works without.
+    With a key (or a server on this machine) the endpoint is asked what it says of the model, and prices and limits
+    that differ from the profile's are shown as drift. No document is read, and nothing is bought. The exit code is 1
+    when something is missing that nothing works without.
     """
     from ingest.showing.report import Look, findings_table
 
@@ -118,6 +122,36 @@ def _endpoint(profile: Profile, base_url: str | None) -> Iterator[Finding]:
     present = next((name for name in names if os.environ.get(name)), None)
     told = f"present in {present}" if present else f"none: set {' or '.join(names)}, or run with --local"
     yield Finding("API key", "ok" if present else "absent", told)
+    if url:
+        yield from _model_card(profile, base_url)
+
+
+def _model_card(profile: Profile, base_url: str | None) -> Iterator[Finding]:
+    """What the endpoint says of the model, against the profile."""
+    from ingest.config import resolve_endpoint
+
+    if profile.name == LOCAL_PROFILE:
+        return
+    try:
+        endpoint = resolve_endpoint(profile, base_url=base_url, protocol=profile.protocols[0])
+    except ConfigError:
+        return  # no key, and the line above says so
+    from ingest.asking.client import fetch_model_card
+    from ingest.planning.drift import find_drift, has_figures
+
+    try:
+        card = asyncio.run(fetch_model_card(endpoint, profile.model))
+    except IngestError as error:
+        yield Finding("model card", "absent", error.message)
+        return
+    if card is None or not has_figures(card):
+        yield Finding("model card", "absent", f"the endpoint says nothing of {profile.model} that could be compared")
+        return
+    drift = find_drift(profile, card)
+    for sentence in drift:
+        yield Finding("model card", "drift", f"{sentence}: correct it in a profile file of your own")
+    if not drift:
+        yield Finding("model card", "ok", f"prices and limits of {profile.model} are those of the profile")
 
 
 def _version(name: str) -> str | None:

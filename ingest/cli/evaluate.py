@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _existing = click.Path(exists=True, path_type=Path)
 @click.option(
     "--similar", multiple=True, metavar="PATH=SHARE", help="Texts match from this similarity, 0 to 1; repeatable."
 )
+@click.option("--within", multiple=True, metavar="PATH=DISTANCE", help="Numbers match up to this distance; repeatable.")
 @click.option("--unsigned", multiple=True, metavar="PATH", help="Compare these numbers without sign; repeatable.")
 @click.option(
     "--min",
@@ -48,6 +50,7 @@ def evaluate(
     only: Sequence[str],
     day_first: bool,
     similar: Sequence[str],
+    within: Sequence[str],
     unsigned: Sequence[str],
     minimums: Sequence[str],
     require_all: bool,
@@ -68,6 +71,7 @@ def evaluate(
         only=tuple(only),
         day_first=day_first,
         similar=_shares("--similar", similar),
+        within=_numbers("--within", within, None),
         unsigned=tuple(unsigned),
         minimums=_shares("--min", minimums),
         require_all=require_all,
@@ -83,14 +87,20 @@ def evaluate(
 
 
 def _shares(flag: str, given: Sequence[str]) -> dict[str, float]:
+    return _numbers(flag, given, 1.0)
+
+
+def _numbers(flag: str, given: Sequence[str], highest: float | None) -> dict[str, float]:
+    """Numbers by path, from 0 up."""
     found: dict[str, float] = {}
     for text in given:
-        path, _, number = text.rpartition("=")
+        path, _, written = text.rpartition("=")
         try:
-            share = float(number)
+            number = float(written)
         except ValueError:
-            share = -1.0
-        if not path or not 0 <= share <= 1:
-            raise click.UsageError(f"{flag} {text!r} is not PATH=NUMBER with a number from 0 to 1, e.g. total=0.85")
-        found[path] = share
+            number = -1.0
+        if not path or not 0 <= number <= (math.inf if highest is None else highest) or math.isinf(number):
+            bounds = "from 0 up, e.g. slides/*/start_s=1" if highest is None else "from 0 to 1, e.g. total=0.85"
+            raise click.UsageError(f"{flag} {text!r} is not PATH=NUMBER with a number {bounds}")
+        found[path] = number
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import annotated_types
@@ -11,12 +12,13 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ingest.config import AskingSettings, PlanningSettings, ReadingSettings
+from ingest.config import AskingSettings, BudgetSettings, PlanningSettings, ReadingSettings
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "reading": ReadingSettings,
     "asking": AskingSettings,
     "planning": PlanningSettings,
+    "budget": BudgetSettings,
 }
 """Sections of the settings; an option for a field is named `<section>_<field>`."""
 
@@ -48,6 +50,24 @@ class Command(click.Command):
                 formatter.write_dl(lines)
 
 
+class Dollars(click.ParamType[Decimal]):
+    """An amount of US dollars above zero, with or without the sign."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """The amount as Decimal: what was typed, to the digit."""
+        if isinstance(value, Decimal):
+            return value
+        try:
+            amount = Decimal(str(value).strip().removeprefix("$"))
+        except InvalidOperation:
+            self.fail(f"{value!r} is not an amount of dollars, such as 2.50", param, ctx)
+        if not amount.is_finite() or amount <= 0:
+            self.fail(f"{value!r} is not above zero", param, ctx)
+        return amount
+
+
 class Lines(click.types.StringParamType):
     """Text whose environment variable holds one value per line."""
 
@@ -65,12 +85,15 @@ def option(flags: str, heading: str, help_text: str, **rest: Any) -> Callable[[F
 def setting(flags: str, section: str, name: str, heading: str) -> Callable[[F], F]:
     """An option for a field of the settings: type, range, default and help are the field's own."""
     field = SECTIONS[section].model_fields[name]
-    return option(f"{flags} {section}_{name}", heading, _help_of(field), **_type_of(name, field))
+    kind = _type_of(name, field)
+    if field.annotation is bool and "/" not in flags:
+        kind["type"] = click.Choice(("on", "off"))
+    return option(f"{flags} {section}_{name}", heading, _help_of(field), **kind)
 
 
 def _help_of(field: FieldInfo) -> str:
     default = field.default
-    if default is None:
+    if default is None or default == ():
         return f"{field.description}."
     if isinstance(default, bool):
         shown = "on" if default else "off"
@@ -83,11 +106,19 @@ def _type_of(name: str, field: FieldInfo) -> dict[str, Any]:
     """What click needs to check a value of the field before anything else is done."""
     kind = field.annotation
     if get_origin(kind) in (Union, types.UnionType):
+        words = [word for arg in get_args(kind) if get_origin(arg) is Literal for word in get_args(arg)]
         kind = next(arg for arg in get_args(kind) if arg is not type(None))
+        if words and get_origin(kind) is not Literal:
+            # A number or a word: the settings check which.
+            return {"type": str, "default": None, "metavar": "|".join(("N", *words))}
     if get_origin(kind) is Literal:
         return {"type": click.Choice(get_args(kind)), "default": None}
     if kind is bool:
         return {"default": None}
+    if get_origin(kind) is tuple:
+        return {"type": Lines(), "default": None, "multiple": True, "metavar": "TEXT"}
+    if kind is Decimal:
+        return {"type": Dollars(), "default": None, "metavar": "USD"}
     bounds = {key: value for rule in field.metadata for key, value in _bound(rule)}
     metavar = "SECONDS" if name.endswith("_s") else "N"
     range_type = click.IntRange if kind is int else click.FloatRange

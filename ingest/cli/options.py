@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -59,9 +59,11 @@ _OPTIONS = (
     option(
         "--protocol",
         _MODEL,
-        f"Dialect of the API. Default: {Endpoint.model_fields['protocol'].default}",
-        type=click.Choice(get_args(Endpoint.model_fields["protocol"].annotation)),
+        f"Dialect of the API: chat, responses, messages. Default: {Endpoint.model_fields['protocol'].default}",
+        metavar="NAME",
     ),
+    setting("--max-cost", "budget", "max_cost_usd", _RUN),
+    setting("--max-cost-per-document", "budget", "max_cost_per_document_usd", _RUN),
     setting("--pages", "reading", "pages", _READ),
     option(
         "--password",
@@ -71,18 +73,42 @@ _OPTIONS = (
         type=Lines(),
         metavar="TEXT",
     ),
+    setting("--documents", "reading", "documents", _READ),
+    setting("--native-max-pages", "reading", "native_max_pages", _READ),
+    setting("--native-max-bytes", "reading", "native_max_bytes", _READ),
     setting("--max-pages", "reading", "max_pages", _READ),
     setting("--jpeg-quality", "reading", "jpeg_quality", _READ),
+    setting("--video", "reading", "video", _READ),
+    setting("--fps", "reading", "fps", _READ),
+    setting("--frame-tokens", "reading", "frame_tokens", _READ),
+    setting("--contact-sheet", "reading", "contact_sheet", _READ),
+    setting("--video-stream", "reading", "video_stream", _READ),
+    setting("--subtitles", "reading", "subtitles", _READ),
+    setting("--max-frames", "reading", "max_frames", _READ),
     setting("--read-timeout", "reading", "call_timeout_s", _READ),
     setting("--workers", "reading", "workers", _READ),
     setting("--evidence", "asking", "evidence", _ASK),
     setting("--thinking/--no-thinking", "asking", "enable_thinking", _ASK),
     setting("--reasoning-effort", "asking", "reasoning_effort", _ASK),
     setting("--image-detail", "asking", "image_detail", _ASK),
+    setting("--video-fps", "asking", "video_fps", _ASK),
     setting("--max-tokens", "asking", "max_tokens", _ASK),
+    setting("--frequency-penalty", "asking", "frequency_penalty", _ASK),
+    setting("--presence-penalty", "asking", "presence_penalty", _ASK),
+    setting("--stop", "asking", "stop", _ASK),
+    setting("--web-search/--no-web-search", "asking", "enable_web_search", _ASK),
+    setting("--caching/--no-caching", "asking", "enable_caching", _ASK),
+    setting("--temperature", "asking", "temperature", _ASK),
+    setting("--top-p", "asking", "top_p", _ASK),
     setting("--target-tokens", "planning", "target_tokens", _ASK),
     setting("--context-parts", "planning", "context_parts", _ASK),
+    setting("--safety-margin", "planning", "safety_margin", _ASK),
+    setting("--stream/--no-stream", "asking", "stream", _ASK),
     setting("--timeout", "asking", "timeout_s", _ASK),
+    setting("--stall-timeout", "asking", "stall_timeout_s", _ASK),
+    setting("--run-timeout", "asking", "run_timeout_s", _ASK),
+    setting("--concurrency", "asking", "concurrency", _ASK),
+    setting("--http2/--no-http2", "asking", "http2", _ASK),
     setting("--max-attempts", "asking", "max_attempts", _ASK),
 )
 
@@ -134,7 +160,7 @@ def config_of(ctx: click.Context, needs_key: bool) -> Config:
     overrides: dict[str, dict[str, object]] = {name: {} for name in SECTIONS}
     for name, value in ctx.params.items():
         section, _, field = name.partition("_")
-        if section in SECTIONS and value is not None:
+        if section in SECTIONS and value is not None and value != ():
             overrides[section][field] = value
     passwords: Sequence[str] = [password for password in ctx.params["password"] if password]
     if passwords:
@@ -185,7 +211,7 @@ def _model(ctx: click.Context, needs_key: bool) -> tuple[Profile, Endpoint]:
         )
     if base_url and not base_url.startswith(("http://", "https://")):
         raise ConfigError(f"--base-url {base_url!r} does not start with http:// or https://")
-    protocol: Literal["chat", "responses", "messages"] = ctx.params["protocol"] or "chat"
+    protocol: str = ctx.params["protocol"] or Endpoint.model_fields["protocol"].default
     if needs_key or local:
         return profile, resolve_endpoint(profile, local=bool(local), base_url=base_url, protocol=protocol)
     # Planning sends nothing: a stand-in key keeps the rules on addresses in one place.

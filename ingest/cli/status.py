@@ -15,9 +15,9 @@ from ingest.cli.options import DEFAULT_OUTPUT
 from ingest.cli.output import is_color, say, say_json
 from ingest.errors import ConfigError
 from ingest.keeping.sinks.files import record_path
-from ingest.record import Record, RunSummary
+from ingest.record import Record, RunSummary, Spending
 
-RUN_FILE, LINES_FILE = "run.json", "records.jsonl"
+RUN_FILE, LINES_FILE, LEDGER_FOLDER = "run.json", "records.jsonl", ".ingest"
 
 _M = TypeVar("_M", bound=BaseModel)
 _folder = click.argument(
@@ -27,18 +27,31 @@ _folder = click.argument(
 
 @click.command()
 @_folder
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout: the content of run.json.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: the content of run.json, and the ledger's books.")
 @click.option("-v", "--verbose", is_flag=True, help="List every document.")
 def status(folder: Path, as_json: bool, verbose: bool) -> int:
-    """Show how the last run into OUT went. The exit code is that run's: 0 all complete, 1 some not."""
-    from ingest.showing.report import Look, summary_table
+    """Show how the last run into OUT went, and what all runs into it have cost.
 
-    summary = _read(folder / RUN_FILE, RunSummary, folder)
+    The exit code is that run's: 0 all complete, 1 some not, or not ended.
+    """
+    from ingest.showing.report import Look, books_table, summary_table
+
+    look = Look(color=is_color(), verbose=verbose)
+    books = _books(folder)
+    has_ended = books is None or (folder / RUN_FILE).exists()
+    summary = _read(folder / RUN_FILE, RunSummary, folder) if has_ended else None
     if as_json:
-        say_json(summary.model_dump(mode="json"))
+        value = {} if summary is None else summary.model_dump(mode="json")
+        say_json(value | {"ledger": None if books is None else books.model_dump(mode="json")})
     else:
-        say(summary_table(summary, Look(color=is_color(), verbose=verbose)))
-    return 0 if summary.complete == len(summary.documents) else 1
+        if summary is None:
+            say(f"No run has ended in {folder}: one is under way, or was stopped. Run it again to go on.")
+        else:
+            say(summary_table(summary, look))
+        told = "" if books is None or not books.total_usd else books_table(books, look)
+        if told and (summary is None or books != summary.spending):
+            say(f"\n{told}")
+    return 0 if summary is not None and summary.complete == len(summary.documents) else 1
 
 
 @click.command()
@@ -60,6 +73,17 @@ def show(folder: Path, name: str | None, as_json: bool, verbose: bool) -> None:
         return
     record = _find(folder, name)
     say(record.to_json() if as_json else record_table(record, look))
+
+
+def _books(folder: Path) -> Spending | None:
+    """What the ledger knows of all runs into the folder; None without a ledger."""
+    if not (folder / LEDGER_FOLDER).is_dir():
+        return None
+    from ingest.engine.accounts import spending_of
+    from ingest.keeping.ledger import Ledger
+
+    with Ledger(folder, is_shared=True) as ledger:
+        return spending_of(ledger.postings())
 
 
 def _find(folder: Path, name: str) -> Record[Any]:

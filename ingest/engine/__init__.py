@@ -16,15 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from ingest.config import Config
-from ingest.engine.assembly import ChunkResult, make_plan, make_row
-from ingest.engine.documents import plan_document, process_document
+from ingest.engine.assembly import ChunkResult, Unasked, make_forecast, make_plan, make_remainder, make_row
+from ingest.engine.choices import Choices
+from ingest.engine.documents import Opened, open_document, plan_document, process_document
 from ingest.engine.session import Session
 from ingest.errors import ConfigError, IngestError
+from ingest.planning.pricing import require_price
 from ingest.reading.discover import Found, discover
-from ingest.record import DocumentRow, Plan, PlanRow, Record, RunSummary
+from ingest.record import DocumentRow, Forecast, Plan, PlanRow, Record, RunSummary
 from ingest.types import Event, Observer
 
 __all__ = ["plan", "run"]
+
+_MOST_PARTS_AHEAD = 20_000
+"""Parts that are probed, and held in memory, before the first call of a run: some 20 MB."""
 
 
 async def run(
@@ -32,11 +37,13 @@ async def run(
     config: Config,
     observer: Observer | None = None,
     on_summary: Callable[[RunSummary], None] | None = None,
+    is_priced_first: bool = False,
 ) -> AsyncGenerator[Record[Any]]:
     """Ingest files, folders and globs; one record per document, in the order of discovery.
 
     Records are on disk (when `config.output` is set) before they are yielded. `on_summary` gets the run's summary
-    after the last one. Memory holds the documents in flight, never the folder.
+    after the last one. Memory holds the documents in flight, never the folder. With `is_priced_first` the documents are
+    all probed before the first call, and the observer is told what the run is planned to cost; each is probed once.
 
     Raises ConfigError when nothing is found or the schema cannot be asked for, AuthRejected and QuotaExhausted
     when the endpoint will not serve this account, LedgerError and OutputError when results cannot be kept.
@@ -46,15 +53,18 @@ async def run(
     found = await _find(paths, config)
     async with Session(config, tell) as session:
         tell(Event("run_started", documents=len(found)))
+        ahead, planned = await _price_first(session, found) if is_priced_first else ({}, None)
         rows: list[DocumentRow] = []
-        async with aclosing(_in_order(session, found)) as results:
+        unasked: list[tuple[Unasked, ...]] = []
+        async with aclosing(_in_order(session, found, ahead)) as results:
             async for record, result in results:
                 row = make_row(record, result)
                 rows.append(row)
+                unasked.append(result.unasked)
                 session.write(record)
                 tell(Event("document_finished", row.name, status=row.status, message=row.problem or ""))
                 yield record
-        summary = session.finish(rows, time.monotonic() - started)
+        summary = session.finish(rows, make_remainder(unasked), planned, time.monotonic() - started)
         tell(Event("run_finished", documents=len(rows)))
         if on_summary is not None:
             on_summary(summary)
@@ -65,23 +75,63 @@ async def plan(paths: Sequence[str | Path], config: Config, observer: Observer |
 
     Raises ConfigError when nothing is found, the schema cannot be asked for, or the profile has no price.
     """
-    if not config.profile.tiers:
-        raise ConfigError(f"profile {config.profile.name} has no price: add tiers to a profile file of your own")
+    require_price(config.profile)
     tell = observer or (lambda event: None)
     found = await _find(paths, config)
     limit = asyncio.Semaphore(config.jobs)
     async with Session(config, tell, is_dry=True) as session:
         tell(Event("run_started", documents=len(found)))
 
+        choices = Choices(session.blueprint)
+
         async def work(item: Found) -> PlanRow:
             async with limit:
-                row = await plan_document(session, item)
+                opened = await open_document(session, item, will_load=False)
+                row, chunks = plan_document(session, opened)
+                choices.add(session, opened, row, chunks)
             tell(Event("document_finished", row.name, status="planned", message=row.problem or ""))
             return row
 
         rows = await asyncio.gather(*(work(item) for item in found))
         tell(Event("run_finished", documents=len(rows)))
-    return make_plan(config, rows)
+    return make_plan(config, rows, list(choices.compared(rows)))
+
+
+async def _price_first(session: Session, found: Sequence[Found]) -> tuple[dict[str, Opened], Forecast | None]:
+    """Documents probed before anything is sent, by name, and what asking about all of them is planned to cost.
+
+    No file is probed twice: what was probed is kept. Of more than a bounded number of parts the rest is left for later,
+    and there is no forecast.
+    """
+    ahead: dict[str, Opened] = {}
+    rows: list[PlanRow] = []
+    waiting, kept = deque(found), 0
+
+    async def work() -> None:
+        nonlocal kept
+        while waiting and kept < _MOST_PARTS_AHEAD:
+            item = waiting.popleft()
+            opened = await open_document(session, item)
+            kept += opened.parts
+            rows.append(plan_document(session, opened)[0])
+            ahead[item.name] = opened
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(session.config.jobs):
+            group.create_task(work())
+    if waiting:
+        return ahead, None
+    forecast = make_forecast(rows)
+    session.tell(
+        Event(
+            "run_planned",
+            documents=len(rows),
+            requests=forecast.requests,
+            expected_usd=forecast.cost_usd_expected,
+            ceiling_usd=forecast.cost_usd_ceiling,
+        )
+    )
+    return ahead, forecast
 
 
 async def _find(paths: Sequence[str | Path] | str | Path, config: Config) -> list[Found]:
@@ -93,7 +143,9 @@ async def _find(paths: Sequence[str | Path] | str | Path, config: Config) -> lis
     return found
 
 
-async def _in_order(session: Session, found: Sequence[Found]) -> AsyncGenerator[tuple[Record[Any], ChunkResult]]:
+async def _in_order(
+    session: Session, found: Sequence[Found], ahead: dict[str, Opened]
+) -> AsyncGenerator[tuple[Record[Any], ChunkResult]]:
     """Documents in flight, results in the order given; the window bounds how far the quick ones may run ahead."""
     jobs = session.config.jobs
     limit = asyncio.Semaphore(jobs)
@@ -101,8 +153,10 @@ async def _in_order(session: Session, found: Sequence[Found]) -> AsyncGenerator[
 
     async def work(item: Found) -> tuple[Record[Any], ChunkResult]:
         async with limit:
+            session.tell(Event("document_started", item.name))
+            opened = ahead.pop(item.name, None) or await open_document(session, item)
             try:
-                return await process_document(session, item)
+                return await process_document(session, opened)
             except* IngestError as group:
                 # Several chunks may fail with what ends the run; the first one speaks for them.
                 raise _first(group) from None

@@ -10,11 +10,13 @@ from typing import Any
 from ingest.config import Config
 from ingest.errors import IngestError
 from ingest.record import (
+    Choice,
     Conflict,
     Coverage,
     DocumentInfo,
     DocumentRow,
     Evidence,
+    Forecast,
     ModelInfo,
     PartCoverage,
     PartStatus,
@@ -23,12 +25,26 @@ from ingest.record import (
     ProblemInfo,
     RecipeInfo,
     Record,
+    Remainder,
     RunSummary,
+    Spending,
     Totals,
     UsageInfo,
     status_of,
 )
 from ingest.types import Chunk, Document, Json, PageWords, Part, Partial, Problem, Source, Usage
+
+_PLAN_COUNTS = (
+    "pages",
+    "frames",
+    "chunks",
+    "requests",
+    "dear_requests",
+    "input_tokens_expected",
+    "input_tokens_safe",
+    "output_tokens_expected",
+    "output_tokens_ceiling",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +59,24 @@ class Expense:
 
 @dataclass(frozen=True, slots=True)
 class PartOutcome:
-    """What became of one owned part of a chunk."""
+    """What became of one owned part of a chunk, or of a piece of it. `start` is the first part of that chunk."""
 
     part: Part
     status: PartStatus
-    chunk_index: int
+    start: tuple[int, int]
     attempts: int
     reason: str | None = None
+    chunk_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """A request that a limit on money kept from being sent, and what it would cost; None without a price."""
+
+    parts: int
+    expected_usd: Decimal | None
+    ceiling_usd: Decimal | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +89,7 @@ class ChunkResult:
     problems: tuple[Problem, ...] = ()
     page_words: tuple[PageWords, ...] = ()
     keys: tuple[str, ...] = ()
+    unasked: tuple[Unasked, ...] = ()
 
     def __add__(self, other: ChunkResult) -> ChunkResult:
         return ChunkResult(
@@ -71,6 +99,7 @@ class ChunkResult:
             self.problems + other.problems,
             self.page_words + other.page_words,
             self.keys + other.keys,
+            self.unasked + other.unasked,
         )
 
 
@@ -87,20 +116,30 @@ class Findings:
 
 def outcomes_of(chunk: Chunk, status: PartStatus, attempts: int, reason: str | None = None) -> tuple[PartOutcome, ...]:
     """The same outcome for every owned part of a chunk."""
-    return tuple(PartOutcome(part, status, chunk.index, attempts, reason) for part in chunk.owned)
+    first = chunk.owned[0]
+    return tuple(PartOutcome(part, status, (first.index, first.piece), attempts, reason) for part in chunk.owned)
 
 
 def renumber(results: Iterable[ChunkResult]) -> ChunkResult:
-    """The results of a document's chunks as one, partials in reading order with chunk indexes of their own.
+    """The results of a document's chunks as one, chunks numbered in reading order as they were asked at last.
 
-    Halves of a split chunk share its planned index; merging needs to tell them apart.
+    Pieces of a split chunk share its planned index; merging needs to tell them apart. How a chunk came to be split
+    leaves no trace in the numbers, so that a rerun from the ledger gives the same record.
     """
     total = ChunkResult()
     for result in results:
         total += result
-    ordered = sorted(total.partials, key=lambda partial: partial.chunk.owned[0].index)
-    partials = [replace(partial, chunk=replace(partial.chunk, index=i)) for i, partial in enumerate(ordered)]
-    return replace(total, partials=tuple(partials))
+    starts = sorted({outcome.start for outcome in total.outcomes})
+    index_of = {start: index for index, start in enumerate(starts)}
+    ordered = sorted(total.partials, key=_place)
+    partials = [replace(each, chunk=replace(each.chunk, index=index_of[_place(each)])) for each in ordered]
+    outcomes = [replace(outcome, chunk_index=index_of[outcome.start]) for outcome in total.outcomes]
+    return replace(total, partials=tuple(partials), outcomes=tuple(outcomes))
+
+
+def _place(partial: Partial) -> tuple[int, int]:
+    first = partial.chunk.owned[0]
+    return first.index, first.piece
 
 
 def make_record(config: Config, document: Document, result: ChunkResult, findings: Findings) -> Record[Any]:
@@ -191,9 +230,15 @@ def make_row(record: Record[Any], result: ChunkResult) -> DocumentRow:
 
 
 def summarise(
-    config: Config, rows: Sequence[DocumentRow], requests_sent: int, spent_usd: Decimal | None, elapsed_s: float
+    config: Config,
+    rows: Sequence[DocumentRow],
+    spending: Spending,
+    earlier: Spending,
+    remaining: Remainder | None,
+    planned: Forecast | None,
+    elapsed_s: float,
 ) -> RunSummary:
-    """The summary of a run."""
+    """The summary of a run. `earlier` is what killed runs before it left unsettled."""
     totals = Totals(
         **{
             name: sum(getattr(row, name) for row in rows)
@@ -208,8 +253,15 @@ def summarise(
         documents=tuple(rows),
         totals=totals,
         **counts,
-        requests_sent=requests_sent,
-        spent_usd=spent_usd,
+        requests_sent=spending.calls,
+        spent_usd=spending.total_usd,
+        max_cost_usd=config.budget.max_cost_usd,
+        max_cost_per_document_usd=config.budget.max_cost_per_document_usd,
+        planned=planned,
+        spending=spending,
+        earlier_unsettled_calls=earlier.unsettled_calls,
+        earlier_unsettled_usd=earlier.unsettled_usd,
+        remaining=remaining,
         elapsed_s=round(elapsed_s, 3),
         model=model_info(config),
         recipe=recipe_info(config),
@@ -217,16 +269,54 @@ def summarise(
     )
 
 
-def make_plan(config: Config, rows: Sequence[PlanRow]) -> Plan:
-    """A plan from its rows."""
-    names = ("pages", "frames", "chunks", "requests", "input_tokens_expected", "input_tokens_safe")
-    totals = PlanRow(
+def sum_of_plans(rows: Sequence[PlanRow]) -> PlanRow:
+    """The totals of plan rows; its name is empty."""
+    return PlanRow(
         name="",
-        **{name: sum(getattr(row, name) for row in rows) for name in (*names, "output_tokens_ceiling")},
+        **{name: sum(getattr(row, name) for row in rows) for name in _PLAN_COUNTS},
         cost_usd_expected=add_money(row.cost_usd_expected for row in rows),
         cost_usd_ceiling=add_money(row.cost_usd_ceiling for row in rows),
     )
-    return Plan(documents=tuple(rows), totals=totals, model=model_info(config), recipe=recipe_info(config))
+
+
+def make_plan(config: Config, rows: Sequence[PlanRow], choices: Sequence[Choice]) -> Plan:
+    """A plan from its rows."""
+    return Plan(
+        documents=tuple(rows),
+        totals=sum_of_plans(rows),
+        choices=tuple(choices),
+        max_cost_usd=config.budget.max_cost_usd,
+        model=model_info(config),
+        recipe=recipe_info(config),
+    )
+
+
+def make_forecast(rows: Sequence[PlanRow]) -> Forecast:
+    """What a run is about to send, from the plans of its documents."""
+    total = sum_of_plans(rows)
+    return Forecast(
+        documents=len(rows),
+        requests=total.requests,
+        input_tokens_expected=total.input_tokens_expected,
+        input_tokens_safe=total.input_tokens_safe,
+        cost_usd_expected=total.cost_usd_expected,
+        cost_usd_ceiling=total.cost_usd_ceiling,
+    )
+
+
+def make_remainder(unasked: Sequence[Sequence[Unasked]]) -> Remainder | None:
+    """What a limit on money left undone, document by document; None when nothing."""
+    missing = [request for document in unasked for request in document]
+    if not missing:
+        return None
+    return Remainder(
+        documents=sum(bool(document) for document in unasked),
+        requests=len(missing),
+        parts=sum(request.parts for request in missing),
+        cost_usd_expected=add_money(request.expected_usd for request in missing),
+        cost_usd_ceiling=add_money(request.ceiling_usd for request in missing),
+        reason=missing[0].reason,
+    )
 
 
 def add_money(amounts: Iterable[Decimal | None]) -> Decimal | None:
@@ -248,13 +338,14 @@ def _document_info(document: Document) -> DocumentInfo:
         media_type=source.media_type,
         size_bytes=source.size_bytes,
         pages=sum(part.kind == "page" for part in document.parts),
-        frames=sum(part.kind == "frame" for part in document.parts),
+        frames=sum(len(part.moments) for part in document.parts if part.kind == "frame"),
         title=document.title,
     )
 
 
 def _coverage(document: Document, result: ChunkResult) -> Coverage:
-    by_index = {outcome.part.index: outcome for outcome in result.outcomes}
+    by_index = _by_part(result.outcomes)
+    lost = {problem.part_index: problem.message for problem in document.problems if problem.code == "too_large"}
     hollow = hollow_parts(document)
     rows: list[PartCoverage] = []
     for part in document.parts:
@@ -275,12 +366,25 @@ def _coverage(document: Document, result: ChunkResult) -> Coverage:
                 PartCoverage(number=part.number, status="skipped", mode=part.mode, reason=hollow[part.index].message)
             )
         else:
-            reason = part.error.message if part.error else "never sent"
+            reason = part.error.message if part.error else lost.get(part.index, "never sent")
             rows.append(PartCoverage(number=part.number, status="failed", mode=part.mode, reason=reason))
     counts = {
         status: sum(row.status == status for row in rows) for status in ("answered", "refused", "failed", "skipped")
     }
     return Coverage(total=len(rows), **counts, parts=tuple(rows))
+
+
+_FROM_BAD_TO_GOOD: tuple[PartStatus, ...] = ("failed", "refused", "skipped", "answered")
+
+
+def _by_part(outcomes: Iterable[PartOutcome]) -> dict[int, PartOutcome]:
+    """One outcome for each part: of a part sent in pieces the worst, since a hole is a hole."""
+    found: dict[int, PartOutcome] = {}
+    for outcome in outcomes:
+        other = found.setdefault(outcome.part.index, outcome)
+        if _FROM_BAD_TO_GOOD.index(outcome.status) < _FROM_BAD_TO_GOOD.index(other.status):
+            found[outcome.part.index] = outcome
+    return found
 
 
 def _usage_info(expenses: Sequence[Expense]) -> UsageInfo:

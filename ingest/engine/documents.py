@@ -4,98 +4,106 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ingest.engine.assembly import (
     ChunkResult,
     Findings,
-    add_money,
     make_failed_record,
     make_record,
     renumber,
 )
 from ingest.engine.exchange import process_chunk
+from ingest.engine.quotes import quote_document
 from ingest.engine.session import Session
+from ingest.engine.synthesis import synthesize
 from ingest.errors import SourceError
 from ingest.merging import checks
 from ingest.merging.grounding import ground, ground_conflicts
 from ingest.merging.merge import Merged, merge
 from ingest.merging.pages import PageText
-from ingest.planning.pricing import cost_usd
 from ingest.reading.discover import Found, describe
 from ingest.record import PlanRow, Record
-from ingest.types import Document, Event, JsonObject, PageWords, Source, Word
+from ingest.types import Chunk, Document, Event, JsonObject, Loaded, PageWords, Source, Text, Word
 
 # Grounding looks into every page of a document up to this many; beyond it into the pages the model named.
 _GROUND_ALL_PAGES = 200
 
 
-async def process_document(session: Session, found: Found) -> tuple[Record[Any], ChunkResult]:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file that was probed: the document, or the error that kept it from being one."""
+
+    source: Source
+    document: Document | None
+    error: SourceError | None = None
+
+    @property
+    def parts(self) -> int:
+        """How many parts are held in memory."""
+        return len(self.document.parts) if self.document is not None else 0
+
+
+async def open_document(session: Session, found: Found, will_load: bool = True) -> Opened:
+    """Probe a file; one that cannot be read is told in the result. `will_load` is for a run, which goes on to send."""
+    source = Source(found.name, found.path.absolute().as_uri(), found.path, 0, "", "")
+    try:
+        source = await asyncio.to_thread(describe, found, session.config.reading)
+        return Opened(source, await session.workers.open(source, session.rendering, will_load))
+    except SourceError as error:
+        return Opened(source, None, error)
+
+
+async def process_document(session: Session, opened: Opened) -> tuple[Record[Any], ChunkResult]:
     """The record of one document and what it is made of. A file that cannot be read is a failed record, not an error.
 
     Raises what ends the run: AuthRejected, QuotaExhausted, LedgerError.
     """
-    session.tell(Event("document_started", found.name))
-    source = Source(found.name, found.path.absolute().as_uri(), found.path, 0, "", "")
-    try:
-        source = await asyncio.to_thread(describe, found, session.config.reading)
-        document = await session.workers.open(source)
-    except SourceError as error:
-        return make_failed_record(session.config, source, error), ChunkResult()
-    chunks = session.plan_chunks(document)
-    session.tell(Event("document_planned", found.name, parts=len(document.parts), chunks=len(chunks)))
+    document = opened.document
+    if document is None:
+        error = opened.error or SourceError(f"{opened.source.name} cannot be read")
+        return make_failed_record(session.config, opened.source, error), ChunkResult()
+    # Held to the end: copies of the document, and chunks that are cut anew, find it here.
+    cut = session.cut(document)
+    document = replace(document, problems=(*document.problems, *cut.problems))
+    chunks = cut.chunks
+    session.tell(Event("document_planned", opened.source.name, parts=len(document.parts), chunks=len(chunks)))
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(process_chunk(session, document, chunk)) for chunk in chunks]
     result = renumber(task.result() for task in tasks)
-    findings = await _merge(session, document, result)
+    findings, made = await _merge(session, document, result)
+    result += made
     return make_record(session.config, document, result, findings), result
 
 
-async def plan_document(session: Session, found: Found) -> PlanRow:
-    """What one document would need; answers that are in the ledger need nothing."""
-    try:
-        source = await asyncio.to_thread(describe, found, session.config.reading)
-        document = await session.workers.open(source)
-    except SourceError as error:
-        return PlanRow(name=found.name, problem=error.message)
-    profile, brief = session.config.profile, session.brief(document)
-    output_tokens = int(brief.parameters["max_tokens"])
-    chunks = session.plan_chunks(document)
-    open_chunks = [chunk for chunk in chunks if not session.ledger.has_answer(session.key(document, chunk))]
-    estimates = [chunk.estimate + brief.preamble for chunk in open_chunks]
-    answers = [min(output_tokens, _expected_answer(estimate.expected)) for estimate in estimates]
-    return PlanRow(
-        name=found.name,
-        pages=sum(part.kind == "page" for part in document.parts),
-        frames=sum(part.kind == "frame" for part in document.parts),
-        chunks=len(chunks),
-        requests=len(open_chunks),
-        input_tokens_expected=sum(estimate.expected for estimate in estimates),
-        input_tokens_safe=sum(estimate.safe for estimate in estimates),
-        output_tokens_ceiling=output_tokens * len(open_chunks),
-        cost_usd_expected=add_money(
-            cost_usd(profile, estimate.expected, tokens) for estimate, tokens in zip(estimates, answers, strict=True)
-        ),
-        cost_usd_ceiling=add_money(cost_usd(profile, estimate.safe, output_tokens) for estimate in estimates),
-    )
+def plan_document(session: Session, opened: Opened) -> tuple[PlanRow, tuple[Chunk, ...]]:
+    """What one document would need, and its chunks; answers that are in the ledger need nothing."""
+    document = opened.document
+    if document is None:
+        problem = opened.error.message if opened.error else "cannot be read"
+        return PlanRow(name=opened.source.name, problem=problem), ()
+
+    def is_answered(chunk: Chunk) -> bool:
+        return session.ledger.has_answer(session.key(document, chunk))
+
+    chunks = session.layout(document).chunks
+    return quote_document(session.blueprint, document, chunks, session.calibration, is_answered), chunks
 
 
-def _expected_answer(input_tokens: int) -> int:
-    """Output tokens to expect: records hold a part of what is printed, with keys and evidence around it."""
-    return 300 + input_tokens // 4
-
-
-async def _merge(session: Session, document: Document, result: ChunkResult) -> Findings:
+async def _merge(session: Session, document: Document, result: ChunkResult) -> tuple[Findings, ChunkResult]:
+    """What the chunks say together, and what was asked to make it one (see `synthesis`)."""
     recipe = session.config.recipe
     if not result.partials:
-        return Findings(None, {}, (), (), False)
+        return Findings(None, {}, (), (), False), ChunkResult()
     merged = await asyncio.to_thread(merge, result.partials, recipe.document_schema, recipe.merge)
+    merged, made = await synthesize(session, document, merged)
     pages = await _page_texts(session, document, result, merged)
     chunk_pages = {
         partial.chunk.index: tuple(part.number for part in partial.chunk.parts) for partial in result.partials
     }
-    return await asyncio.to_thread(_check, merged, recipe.document_schema, pages, chunk_pages)
+    findings = await asyncio.to_thread(_check, merged, recipe.document_schema, pages, chunk_pages)
+    return findings, made
 
 
 async def _page_texts(session: Session, document: Document, result: ChunkResult, merged: Merged) -> dict[int, PageText]:
@@ -107,15 +115,24 @@ async def _page_texts(session: Session, document: Document, result: ChunkResult,
     # As text, a page is loaded without rendering it.
     with_text = [replace(part, mode="text") for part in parts if part.text.chars]
     loaded = await session.workers.load(document, with_text, session.rendering) if with_text else ()
-    words = {item.part.index: item.words for item in loaded}
-    read = {page.part_number: page for page in result.page_words}
+    words = {item.part.index: item.words or _spoken(item) for item in loaded}
+    read: dict[int | None, list[PageWords]] = {}
+    for page in result.page_words:
+        read.setdefault(page.part_number, []).append(page)
     texts: dict[int, PageText] = {}
     for part in parts:
         own = words.get(part.index, ())
-        if not own and part.number in read:
-            own = _to_points(read[part.number], part.width_pt, part.height_pt)
-        texts[part.number] = PageText(part.number, own)
+        if part.number in read and (part.moments or not own):
+            size = (part.width_px, part.height_px) if part.moments else (part.width_pt, part.height_pt)
+            own += tuple(word for page in read[part.number] for word in _to_points(page, *size))
+        texts[part.number] = PageText(part.number, own, part.moments)
     return texts
+
+
+def _spoken(item: Loaded) -> tuple[Word, ...]:
+    """The subtitles of a frame as words without a place in the picture."""
+    texts = (content.text for content in item.contents if isinstance(content, Text) and item.part.moments)
+    return tuple(Word(word, (0.0, 0.0, 0.0, 0.0)) for text in texts for word in text.split())
 
 
 def _to_points(page: PageWords, width_pt: float, height_pt: float) -> tuple[Word, ...]:

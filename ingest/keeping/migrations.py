@@ -43,4 +43,47 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE INDEX attempts_by_run ON attempts (run_id)",
         "CREATE INDEX attempts_by_key ON attempts (key)",
     ),
+    # 2: attempts are noted before they are sent, with the most they can cost; what calibration learned, how documents
+    # were cut, and how each endpoint takes a schema. Money is decimal text. `booking` is open, usage, worst or free.
+    (
+        "ALTER TABLE attempts ADD COLUMN booking TEXT NOT NULL DEFAULT 'usage'",
+        "ALTER TABLE attempts ADD COLUMN document TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE attempts ADD COLUMN recipe TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE attempts ADD COLUMN number INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE attempts ADD COLUMN is_repeat INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE attempts ADD COLUMN is_cut_off INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE attempts ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE attempts ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE attempts ADD COLUMN tier INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE attempts ADD COLUMN worst_usd TEXT",
+        "ALTER TABLE attempts ADD COLUMN input_usd TEXT",
+        "ALTER TABLE attempts ADD COLUMN cached_usd TEXT",
+        "ALTER TABLE attempts ADD COLUMN output_usd TEXT",
+        "ALTER TABLE attempts ADD COLUMN reasoning_usd TEXT",
+        "UPDATE attempts SET booking = 'free' WHERE outcome = 'not_sent'",
+        "UPDATE attempts SET booking = 'unknown' WHERE outcome <> 'answered' AND outcome <> 'not_sent'",
+        """CREATE TABLE observations (
+            id INTEGER PRIMARY KEY,
+            at TEXT NOT NULL,
+            model TEXT NOT NULL,
+            endpoint TEXT NOT NULL,
+            counts TEXT NOT NULL,
+            owned_tokens INTEGER NOT NULL,
+            input_tokens INTEGER NOT NULL,
+            output_tokens INTEGER NOT NULL
+        )""",
+        "CREATE INDEX observations_by_model ON observations (model, endpoint)",
+        """CREATE TABLE partitions (
+            key TEXT PRIMARY KEY,
+            at TEXT NOT NULL,
+            chunks TEXT NOT NULL
+        )""",
+        """CREATE TABLE rungs (
+            endpoint TEXT NOT NULL,
+            model TEXT NOT NULL,
+            at TEXT NOT NULL,
+            rung TEXT NOT NULL,
+            PRIMARY KEY (endpoint, model)
+        )""",
+    ),
 )

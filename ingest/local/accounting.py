@@ -9,21 +9,24 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import json
+import math
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from ingest.errors import ConfigError, OutputError
-from ingest.local.contract import Ask, Message, TextPart
+from ingest.local.clips import VideoPart, count_video
+from ingest.local.contract import Ask, Part, TextPart
+from ingest.local.files import FilePart
 from ingest.local.images import ImagePart
-from ingest.local.numbers import Numbers, ServedModel, default_system_message, text_encoding
+from ingest.local.numbers import Numbers, ServedModel, default_system_message, load_table, text_encoding
 from ingest.local.refusal import Refusal
 
 _MILLION = Decimal(1_000_000)
@@ -31,6 +34,7 @@ _MILLION = Decimal(1_000_000)
 _PIECE_CHARACTERS = 1_000_000
 _KEPT_ENTRIES = 10_000
 _BINDINGS = "bpe_openai._bindings"
+KINDS = ("text", "image", "video", "file")
 
 
 class _Encoder(Protocol):
@@ -63,15 +67,29 @@ def _load_encoder(name: str) -> _Encoder:
 
 
 class Tokenizer:
-    """Counts and cuts text in tokens of a public byte-pair encoding."""
+    """Counts and cuts text in tokens of a public byte-pair encoding.
 
-    def __init__(self, encoding: str | None = None) -> None:
+    `skew` multiplies what media of a kind (text, image, video, file) count for, as if another tokenizer were at work;
+    tests of calibration use it. Raises ConfigError for an unknown kind or a factor that is not above 0.
+    """
+
+    def __init__(self, encoding: str | None = None, skew: Mapping[str, float] | None = None) -> None:
         self._encoder = _load_encoder(encoding or text_encoding())
+        self._skew = dict(skew or {})
+        if not set(self._skew) <= set(KINDS) or any(factor <= 0 for factor in self._skew.values()):
+            raise ConfigError(f"skew takes a factor above 0 for each of {', '.join(KINDS)}, not {self._skew}")
 
     def count(self, text: str) -> int:
         """Number of tokens of a text."""
+        if len(text) <= _PIECE_CHARACTERS:
+            return self.skewed("text", self._encoder.count(text))
         pieces = (text[at : at + _PIECE_CHARACTERS] for at in range(0, len(text), _PIECE_CHARACTERS))
-        return sum(self._encoder.count(piece) for piece in pieces)
+        return self.skewed("text", sum(self._encoder.count(piece) for piece in pieces))
+
+    def skewed(self, kind: str, tokens: int) -> int:
+        """The tokens times the factor of their kind, rounded up."""
+        factor = self._skew.get(kind)
+        return tokens if factor is None else math.ceil(round(tokens * factor, 6))
 
     def cut(self, text: str, max_tokens: int) -> tuple[str, int, bool]:
         """At most `max_tokens` tokens of the text, how many that are, and whether something was cut off.
@@ -79,9 +97,11 @@ class Tokenizer:
         A character of several tokens is never cut in half: the answer ends before it.
         """
         tokens = self._encoder.encode(text)
-        if len(tokens) <= max_tokens:
-            return text, len(tokens), False
-        for shorter in range(max_tokens, -1, -1):
+        counted = self.skewed("text", len(tokens))
+        if counted <= max_tokens:
+            return text, counted, False
+        most = min(int(max_tokens / self._skew.get("text", 1.0)), len(tokens))
+        for shorter in range(most, -1, -1):
             try:
                 return self._encoder.decode(tokens[:shorter]), max_tokens, True
             except ValueError:
@@ -116,14 +136,44 @@ def count_image(image: ImagePart, numbers: Numbers, request_detail: str | None) 
     return min(max(-(-area // rule.pixels_per_token), low), high)
 
 
-def count_input(ask: Ask, tokenizer: Tokenizer) -> int:
-    """Input tokens of a request; raises a 400 Refusal when they pass the model's limit."""
+def count_file(file: FilePart, numbers: Numbers, request_detail: str | None) -> int:
+    """Tokens of a document: each page is an image."""
+    pages = (ImagePart(b"", "image/png", width, height) for width, height in file.page_sizes_px)
+    return sum(count_image(page, numbers, request_detail) for page in pages)
+
+
+def count_part(part: Part, ask: Ask, tokenizer: Tokenizer) -> tuple[str, int]:
+    """The kind of a part, and its tokens."""
     numbers = ask.model.numbers
-    total = numbers.tokens_per_request
-    total += sum(tokenizer.count(json.dumps(value, ensure_ascii=False)) for value in ask.form_text)
+    if isinstance(part, TextPart):
+        return "text", tokenizer.count(part.text)
+    if isinstance(part, ImagePart):
+        return "image", tokenizer.skewed("image", count_image(part, numbers, ask.image_detail))
+    if isinstance(part, VideoPart):
+        fps = ask.video_fps or part.fps or numbers.video.default_fps
+        return "video", tokenizer.skewed("video", count_video(part, fps, numbers.video))
+    return "file", tokenizer.skewed("file", count_file(part, numbers, ask.image_detail))
+
+
+def count_input(ask: Ask, tokenizer: Tokenizer) -> Mapping[str, int]:
+    """Input tokens of a request by kind, and what the service adds under "overhead".
+
+    Raises a 400 Refusal when they pass the model's limit.
+    """
+    numbers = ask.model.numbers
+    counted = dict.fromkeys((*KINDS, "overhead"), 0)
+    counted["overhead"] = numbers.tokens_per_request
+    counted["text"] = sum(tokenizer.count(json.dumps(value, ensure_ascii=False)) for value in ask.form_text)
     if not any(message.role in ("system", "developer") for message in ask.messages):
-        total += numbers.tokens_per_message + numbers.tokens_per_part + tokenizer.count(default_system_message())
-    total += sum(_count_message(message, ask, tokenizer) for message in ask.messages)
+        counted["overhead"] += numbers.tokens_per_message + numbers.tokens_per_part
+        counted["text"] += tokenizer.count(default_system_message())
+    for message in ask.messages:
+        counted["overhead"] += numbers.tokens_per_message + numbers.tokens_per_part * len(message.parts)
+        counted["text"] += tokenizer.count(message.tool_text) if message.tool_text else 0
+        for part in message.parts:
+            kind, tokens = count_part(part, ask, tokenizer)
+            counted[kind] += tokens
+    total = sum(counted.values())
     if total > numbers.max_input_tokens:
         raise Refusal(
             400,
@@ -131,19 +181,7 @@ def count_input(ask: Ask, tokenizer: Tokenizer) -> int:
             f"Total tokens of image and text exceed max message tokens. ({total} > {numbers.max_input_tokens})",
             "messages",
         )
-    return total
-
-
-def _count_message(message: Message, ask: Ask, tokenizer: Tokenizer) -> int:
-    numbers = ask.model.numbers
-    total = numbers.tokens_per_message + numbers.tokens_per_part * len(message.parts)
-    total += tokenizer.count(message.tool_text)
-    for part in message.parts:
-        if isinstance(part, TextPart):
-            total += tokenizer.count(part.text)
-        else:
-            total += count_image(part, numbers, ask.image_detail)
-    return total
+    return counted
 
 
 def price(usage: Usage, numbers: Numbers) -> Decimal:
@@ -157,30 +195,41 @@ def price(usage: Usage, numbers: Numbers) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One request as the engine saw it. `cost_usd` is billed (0 for a free model), `list_cost_usd` what the real
-    service would charge. `code` is the error code, or the finish reason of an answer; `fault` the injected one."""
+    """One request as the engine saw it.
+
+    `request_id` stands in the answer's `x-request-id`, `client_request_id` is what the caller sent under
+    `x-client-request-id`. `cost_usd` is billed (0 for a free model), `list_cost_usd` what the real service would
+    charge. `code` is the error code, or the finish reason of an answer; `fault` the injected one; `was_delivered` tells
+    whether the whole answer went out. `input_by_kind` splits the input tokens.
+    """
 
     number: int
+    request_id: str
+    client_request_id: str
     at_unix_s: float
     endpoint: str
     model: str
+    is_streamed: bool
     status: int
     code: str
     input_tokens: int
     output_tokens: int
     cached_tokens: int
     reasoning_tokens: int
+    input_by_kind: Mapping[str, int]
     cost_usd: Decimal
     list_cost_usd: Decimal
     pages_read: int
     pages_by_ocr: int
     request_sha256: str
     fault: str
+    was_delivered: bool
     duration_s: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; money as strings so that no digit is lost."""
-        return {key: str(value) if isinstance(value, Decimal) else value for key, value in asdict(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {key: str(value) if isinstance(value, Decimal) else value for key, value in values.items()}
 
 
 class Accounting:
@@ -193,7 +242,8 @@ class Accounting:
         self.entries: deque[Entry] = deque(maxlen=_KEPT_ENTRIES)
         self._path = path
         if path is not None:
-            self._append(path, "")
+            _make_folder(path)
+            _append(path, "")
         self._lock = threading.Lock()
         self._totals = {"requests": 0, "input_tokens": 0, "output_tokens": 0}
         self._cost_usd = Decimal(0)
@@ -224,15 +274,7 @@ class Accounting:
             self._cost_usd += entry.cost_usd
             self._list_cost_usd += entry.list_cost_usd
             if self._path is not None:
-                self._append(self._path, json.dumps(entry.to_json()) + "\n")
-
-    def _append(self, path: Path, line: str) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            raise OutputError(f"the local engine cannot write its ledger {path}: {error.strerror}") from error
+                _append(self._path, json.dumps(entry.to_json()) + "\n")
 
     def to_json(self) -> dict[str, Any]:
         """Totals and the kept entries, oldest first."""
@@ -240,6 +282,21 @@ class Accounting:
             totals: dict[str, Any] = dict(self._totals)
             totals |= {"cost_usd": str(self._cost_usd), "list_cost_usd": str(self._list_cost_usd)}
             return {"object": "list", "totals": totals, "data": [entry.to_json() for entry in self.entries]}
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the local engine cannot write its ledger {path}: {error.strerror}") from error
+
+
+def _append(path: Path, line: str) -> None:
+    try:
+        with path.open("ab", buffering=0) as file:
+            file.write(line.encode())
+    except OSError as error:
+        raise OutputError(f"the local engine cannot write its ledger {path}: {error.strerror}") from error
 
 
 def billed(usage: Usage, model: ServedModel) -> tuple[Decimal, Decimal]:
@@ -251,14 +308,13 @@ def billed(usage: Usage, model: ServedModel) -> tuple[Decimal, Decimal]:
 class PrefixCache:
     """Repeated beginnings of requests: how many input tokens a request shares with one of the last ten minutes.
 
-    A prefix ends after a message's part, and counts from `min_tokens` tokens.
+    A prefix ends after a message's part, and counts from a least number of tokens.
     """
 
-    def __init__(
-        self, min_tokens: int = 1024, kept_s: float = 600.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._min_tokens = min_tokens
-        self._kept_s = kept_s
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        rule = load_table("cache")
+        self._min_tokens = rule["min_tokens"]
+        self._kept_s = rule["kept_s"]
         self._clock = clock
         self._seen: dict[bytes, float] = {}
         self._lock = threading.Lock()
@@ -274,19 +330,15 @@ class PrefixCache:
         return max(known, default=0)
 
     def _prefixes(self, ask: Ask, tokenizer: Tokenizer) -> Mapping[bytes, int]:
-        numbers = ask.model.numbers
         digest = hashlib.sha256(ask.model.id.encode())
         tokens = 0
         prefixes: dict[bytes, int] = {}
         for message in ask.messages:
             digest.update(b"\0" + message.role.encode())
             for part in message.parts:
-                if isinstance(part, TextPart):
-                    digest.update(b"\1" + part.text.encode())
-                    tokens += tokenizer.count(part.text)
-                else:
-                    digest.update(b"\2" + part.data)
-                    tokens += count_image(part, numbers, ask.image_detail)
+                data = part.text.encode() if isinstance(part, TextPart) else part.data
+                digest.update(b"\1" + len(data).to_bytes(8) + data)
+                tokens += count_part(part, ask, tokenizer)[1]
                 if tokens >= self._min_tokens:
                     prefixes[digest.digest()] = tokens
         return prefixes

@@ -13,15 +13,17 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from ingest.errors import SourceError
 from ingest.local import reader
 from ingest.local.accounting import Tokenizer, Usage
-from ingest.local.contract import Ask
+from ingest.local.contract import Ask, TextPart
 from ingest.local.dialect import check_schema
+from ingest.local.files import render_pages
 from ingest.local.filler import fill
+from ingest.local.frames import SentFrame
 from ingest.local.numbers import load_limits
 from ingest.local.page import Page
 from ingest.local.refusal import invalid
@@ -30,15 +32,33 @@ from ingest.local.tags import Reading, SentPage, read_prompt
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Words read and matched in a few milliseconds.
+_SHORT_CHARACTERS = 8_000
+
 Words = Sequence[tuple[float, float, float, float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWords:
+    """Words read from an image: a page by its `number`, or a frame by its `time_s`."""
+
+    words: Words
+    number: int | None = None
+    time_s: float | None = None
+
+    @property
+    def place(self) -> dict[str, float]:
+        """Page number or seconds under the name they have on the wire."""
+        return {"page": self.number} if self.number is not None else {"time_s": self.time_s or 0.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A finished answer in no protocol's shape.
 
-    `text` is the content, or the arguments of `tool_name`. `finish_reason` is stop, length, content_filter or
-    tool_calls. `page_words` has one entry per image read by OCR: page number, and words with boxes as fractions.
+    `text` is the content, or the arguments of `tool_name`. `finish_reason` is stop, length, content_filter, refusal,
+    tool_calls or stop_sequence (then `stop_word` is the word), or "" when a fault leaves it out. `page_words` has one
+    entry per image read by OCR: its page number or time, and words with boxes as fractions of the image.
     """
 
     text: str
@@ -46,7 +66,8 @@ class Answer:
     finish_reason: str
     usage: Usage
     tool_name: str | None = None
-    page_words: tuple[tuple[int, Words], ...] = ()
+    stop_word: str | None = None
+    page_words: tuple[ReadWords, ...] = ()
     pages_read: int = 0
     pages_by_ocr: int = 0
 
@@ -80,23 +101,59 @@ class Answerer:
 
     async def answer(self, ask: Ask, input_tokens: int, cached_tokens: int = 0) -> Answer:
         """Reads the pages and fills the form; raises a 400 Refusal for an image that cannot be read."""
+        if _is_short(ask):
+            # One change of thread instead of one for each page and step: it would be most of the work.
+            answer = await self.work(self._answer_words, ask, (input_tokens, cached_tokens))
+            if answer is not None:
+                return answer
         reading = await self.work(read_prompt, ask)
-        pages, words = await self._read_pages(reading.pages)
+        if reading.frames:
+            pages, words = await self._read_frames(reading.frames)
+        else:
+            pages, words = await self._read_pages(reading.pages)
         schema, text = await self.work(self._compose, ask, reading, pages)
         return await self.work(self._finish, ask, schema, text, pages, words, (input_tokens, cached_tokens))
 
-    async def _read_pages(self, sent: Sequence[SentPage]) -> tuple[list[Page], list[tuple[int, Words]]]:
+    def _answer_words(self, ask: Ask, tokens_in: tuple[int, int]) -> Answer | None:
+        """The answer to a request of words alone; None for one that shows a video."""
+        reading = read_prompt(ask)
+        if reading.frames:
+            return None
+        pages = [reader.read_text(page.number, page.text, page.is_context) for page in reading.pages]
+        schema, text = self._compose(ask, reading, pages)
+        return self._finish(ask, schema, text, pages, (), tokens_in)
+
+    async def _read_pages(self, sent: Sequence[SentPage]) -> tuple[list[Page], list[ReadWords]]:
         loop = asyncio.get_running_loop()
         pages: list[Page] = []
-        words: list[tuple[int, Words]] = []
+        words: list[ReadWords] = []
         for page in sent:
-            if page.has_text or not page.images:
+            if page.file is None and (page.has_text or not page.images):
                 pages.append(await self.work(reader.read_text, page.number, page.text, page.is_context))
                 continue
-            for data in page.images:
-                read = await loop.run_in_executor(self._eyes, _read_image, page.number, data, page.is_context)
+            images = iter(page.images) if page.file is None else render_pages(page.file)
+            number = page.number
+            while (data := await self.work(next, images, None)) is not None:
+                read = await loop.run_in_executor(self._eyes, _read_image, number, data, page.is_context)
                 pages.append(read)
-                words.append((page.number, reader.page_words(read)))
+                words.append(ReadWords(reader.page_words(read), number))
+                number += page.file is not None
+        return pages, words
+
+    async def _read_frames(self, sent: Sequence[SentFrame]) -> tuple[list[Page], list[ReadWords]]:
+        """Each frame as a page, followed by what is said at its time as another."""
+        loop = asyncio.get_running_loop()
+        pages: list[Page] = []
+        words: list[ReadWords] = []
+        for frame in sent:
+            read = await loop.run_in_executor(self._eyes, _read_frame, frame) if frame.image is not None else []
+            for time_s, page in zip(frame.times_s, read, strict=False):
+                page = replace(page, number=len(pages) + 1, time_s=time_s, is_context=frame.is_context)
+                pages.append(page)
+                words.append(ReadWords(reader.page_words(page), time_s=time_s))
+            if frame.subtitles:
+                spoken = await self.work(reader.read_text, len(pages) + 1, frame.subtitles, frame.is_context)
+                pages.append(replace(spoken, time_s=frame.times_s[0], is_spoken=True))
         return pages, words
 
     def _compose(self, ask: Ask, reading: Reading, pages: Sequence[Page]) -> tuple[Mapping[str, Any] | None, str]:
@@ -104,12 +161,15 @@ class Answerer:
         schema = ask.form.schema if ask.form else reading.schema
         if self._style.ignores_schema and not (ask.form and ask.form.tool_name):
             schema = None
+        plain = "\n\n".join(page.text for page in pages if page.text)
         if schema is None:
-            return None, _until(ask.stop, "\n\n".join(page.text for page in pages if page.text))
+            return None, plain
         if ask.form is None:
             # A schema written in the prompt is only a wish, but it must be safe to walk.
             check_schema(schema, "messages", is_strict=False, max_depth=load_limits().max_schema_depth)
-        filled = fill(schema, pages, reading.instructions)
+        filled = fill(schema, pages, reading.instructions, reading.end_s)
+        if ask.form and ask.form.is_optional and not _says_anything(filled.data):
+            return None, plain
         text = json.dumps(filled.data, ensure_ascii=False, allow_nan=False)
         if self._style.wraps_json and not ask.is_raw and not (ask.form and ask.form.tool_name):
             text = f"```json\n{text}\n```"
@@ -121,25 +181,36 @@ class Answerer:
         schema: Mapping[str, Any] | None,
         text: str,
         pages: Sequence[Page],
-        words: Sequence[tuple[int, Words]],
+        words: Sequence[ReadWords],
         tokens_in: tuple[int, int],
     ) -> Answer:
         input_tokens, cached_tokens = tokens_in
-        room = max(min(ask.max_tokens, ask.model.numbers.window_tokens - input_tokens), 0)
+        numbers = ask.model.numbers
+        text, stop_word = _until(ask.stop, text) if schema is None else (text, None)
+        total = ask.max_total_tokens or ask.max_tokens + numbers.window_tokens
+        reasoning, reasoning_tokens, _ = self._tokenizer.cut(_describe(pages) if ask.is_thinking else "", total)
+        room = max(min(ask.max_tokens, numbers.window_tokens - input_tokens, total - reasoning_tokens), 0)
         text, output_tokens, was_cut = self._tokenizer.cut(text, room)
-        reasoning = _describe(pages) if ask.is_thinking else ""
-        reasoning_tokens = self._tokenizer.count(reasoning)
         tool_name = ask.form.tool_name if ask.form and schema is not None else None
         return Answer(
             text=text,
             reasoning=reasoning,
-            finish_reason="length" if was_cut else "tool_calls" if tool_name else "stop",
+            finish_reason=_finish_reason(was_cut, tool_name, stop_word),
             usage=Usage(input_tokens, output_tokens + reasoning_tokens, cached_tokens, reasoning_tokens),
             tool_name=tool_name,
+            stop_word=None if was_cut else stop_word,
             page_words=tuple(words),
             pages_read=len(pages),
             pages_by_ocr=sum(page.origin == "ocr" for page in pages),
         )
+
+
+def _is_short(ask: Ask) -> bool:
+    """Whether a request has few words and nothing else."""
+    parts = [part for message in ask.messages for part in message.parts]
+    if not all(isinstance(part, TextPart) for part in parts):
+        return False
+    return sum(len(part.text) for part in parts if isinstance(part, TextPart)) <= _SHORT_CHARACTERS
 
 
 def _read_image(number: int, data: bytes, is_context: bool) -> Page:
@@ -149,11 +220,36 @@ def _read_image(number: int, data: bytes, is_context: bool) -> Page:
         raise invalid("image_url", f"the image of page {number} cannot be read: {error}") from error
 
 
-def _until(stop: Sequence[str], text: str) -> str:
-    if not stop:
-        return text
-    match = re.search("|".join(map(re.escape, stop)), text)
-    return text[: match.start()] if match else text
+def _read_frame(frame: SentFrame) -> list[Page]:
+    """The frames in one image of a video, with number 0."""
+    data = frame.image or b""
+    try:
+        if len(frame.times_s) == 1:
+            return [reader.read_frame(data)]
+        return reader.read_cells(data, frame.grid, len(frame.times_s))
+    except SourceError as error:
+        raise invalid("image_url", f"the frame at {frame.times_s[0]} seconds cannot be read: {error}") from error
+
+
+def _finish_reason(was_cut: bool, tool_name: str | None, stop_word: str | None) -> str:
+    if was_cut:
+        return "length"
+    return "tool_calls" if tool_name else "stop_sequence" if stop_word else "stop"
+
+
+def _until(stop: Sequence[str], text: str) -> tuple[str, str | None]:
+    """The text up to the first stop word, and that word."""
+    match = re.search("|".join(map(re.escape, stop)), text) if stop else None
+    return (text[: match.start()], match[0]) if match else (text, None)
+
+
+def _says_anything(value: Any) -> bool:
+    """Whether a filled form holds any value but null."""
+    if isinstance(value, Mapping):
+        return any(_says_anything(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_says_anything(item) for item in value)
+    return value is not None
 
 
 def _describe(pages: Sequence[Page]) -> str:

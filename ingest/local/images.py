@@ -32,24 +32,32 @@ class ImagePart:
     max_pixels: int | None = None
 
 
-def decode_data_url(url: object, limits: RequestLimits, param: str = "image_url") -> tuple[bytes, str]:
-    """Bytes and declared media type of a base64 data URL; raises a 400 Refusal for anything else."""
+def decode_data_url(url: object, max_bytes: int, kind: str = "image") -> tuple[bytes, str]:
+    """Bytes and declared media type of a base64 data URL; raises a 400 Refusal for anything else.
+
+    `kind` is image, video or file: the word in messages and in the parameter to blame.
+    """
+    param = f"{kind}_url"
+    code = "InvalidImageURL" if kind == "image" else "InvalidParameter"
     if not isinstance(url, str) or not url:
-        raise Refusal(400, "InvalidImageURL.EmptyURL", "The image URL is empty.", param)
+        raise Refusal(400, f"{code}.EmptyURL", f"The {kind} URL is empty.", param)
     if url[:8].lower().startswith(("http://", "https://")):
-        raise invalid(param, "the local engine fetches nothing; send the image as data:image/<format>;base64,<data>")
+        raise invalid(param, f"the local engine fetches nothing; send the {kind} as data:<type>;base64,<data>")
     match = _DATA_URL.match(url)
     if match is None:
-        raise Refusal(
-            400, "InvalidImageURL.InvalidFormat", "The image URL is neither http(s) nor a base64 data URL.", param
-        )
-    if (len(url) - match.end()) * 3 // 4 > limits.max_image_bytes + 2:
-        raise invalid(param, f"the image is larger than {limits.max_image_bytes} bytes")
+        message = f"The {kind} URL is neither http(s) nor a base64 data URL."
+        raise Refusal(400, f"{code}.InvalidFormat", message, param)
+    return decode_base64(url[match.end() :], max_bytes, kind), match[1]
+
+
+def decode_base64(text: str, max_bytes: int, kind: str = "image") -> bytes:
+    """The bytes of base64 text, at most `max_bytes` of them; raises a 400 Refusal otherwise."""
+    if len(text) * 3 // 4 > max_bytes + 2:
+        raise invalid(f"{kind}_url", f"the {kind} is larger than {max_bytes} bytes")
     try:
-        data = binascii.a2b_base64(url[match.end() :], strict_mode=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError) as error:
-        raise invalid(param, f"the image is not valid base64 ({error})") from error
-    return data, match[1]
+        raise invalid(f"{kind}_url", f"the {kind} is not valid base64 ({error})") from error
 
 
 def inspect_image(data: bytes, media_type: str, limits: RequestLimits, param: str = "image_url") -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -32,18 +32,43 @@ class DetailRule:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoRule:
+    """How a video is sampled and counted.
+
+    Frames per video lie between two bounds and share `token_budget`; each gets one of `frame_tokens` when the rule
+    `is_stepped`, else any value between the first and the last; a timestamp before each costs `tokens_per_stamp`.
+    """
+
+    min_fps: float
+    max_fps: float
+    default_fps: float
+    min_frames: int
+    max_frames: int
+    token_budget: int
+    frame_tokens: tuple[int, ...]
+    is_stepped: bool
+    tokens_per_stamp: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestLimits:
     """What any request must keep to, whatever the model."""
 
     max_body_bytes: int
     max_image_bytes: int
+    max_video_bytes: int
+    max_file_bytes: int
     min_side_px: int
     min_pixels: int
     max_pixels: int
     max_aspect_ratio: int
     max_schema_depth: int
+    max_stop_words: int
+    min_thinking_budget: int
     default_max_tokens: int
+    default_max_output_tokens: int
     image_media_types: Mapping[str, str]
+    video_media_types: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +88,7 @@ class Numbers:
     max_pixels: int
     tiers: tuple[Tier, ...]
     detail: Mapping[str, DetailRule]
+    video: VideoRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +127,9 @@ def load_numbers(name: str) -> Numbers:
         for tier in table.pop("tiers")
     )
     detail = {level: DetailRule(**rule) for level, rule in table.pop("detail").items()}
-    return Numbers(name=name, tiers=tiers, detail=detail, **table)
+    video = table.pop("video")
+    rule = VideoRule(**video | {"frame_tokens": tuple(video["frame_tokens"])})
+    return Numbers(name=name, tiers=tiers, detail=detail, video=rule, **table)
 
 
 def load_models(extra_ids: tuple[str, ...] = (), profile: str | None = None) -> dict[str, ServedModel]:
@@ -114,6 +142,12 @@ def load_models(extra_ids: tuple[str, ...] = (), profile: str | None = None) -> 
         numbers = load_numbers(profile or _file()["defaults"]["profile"])
         models.setdefault(model_id, ServedModel(model_id, numbers, is_free=False))
     return models
+
+
+def load_table(name: str) -> Mapping[str, float]:
+    """A table of plain numbers: `documents`, `cache` or `sampling`."""
+    table: dict[str, float] = _file()[name]
+    return table
 
 
 def text_encoding() -> str:

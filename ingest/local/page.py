@@ -87,7 +87,9 @@ class Line:
 class Page:
     """A page as the rules see it.
 
-    `number` counts from 1. `is_context` marks a page sent for understanding only, whose values another call reports.
+    `number` counts from 1. A frame of a video, and what is said at its time, have `time_s`, seconds from the start of
+    the video; `is_spoken` tells the one from the other. `is_context` marks a page sent for understanding only, whose
+    values another call reports.
     `rotation_deg` is the clockwise turn (0, 90, 180, 270) that made the image upright and `skew_rad` the slope of its
     lines taken out afterwards, both about the centre; together they lead back to the image as it was sent.
     """
@@ -102,6 +104,8 @@ class Page:
     line_height: float = 1.0
     rotation_deg: int = 0
     skew_rad: float = 0.0
+    time_s: float | None = None
+    is_spoken: bool = False
 
     def tokens(self) -> Iterator[Token]:
         """All words in reading order."""

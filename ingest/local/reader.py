@@ -11,7 +11,7 @@ import io
 import math
 import re
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,14 @@ _Word = tuple[str, list[tuple[float, float]]]
 _Boxed = tuple[Token, int]  # a word and the number of the line the engine found it in
 
 _CACHED_IMAGES = 512
+_CACHED_FRAMES = 64
+# Share of a cell of a contact sheet in which its time stands, and the forms OCR gives to `12.0 s`.
+_STRIP_SHARE = 0.2
+_STAMP = re.compile(r"\d+(?:[.,: ]+\d+)*\s*[sS5]?")
+# Letters of a frame are still some pixels high at this size, so that a changed one shows.
+_THUMBNAIL_PX = 640
+# Most by which a grey value (0 to 255) of the same picture differs after compression, as measured with H.264 and JPEG.
+_SAME_GREY = 24
 # The detector sees at most this many pixels along the longer side; more costs time and finds nothing in print.
 _MAX_SIDE_PX = 2000
 _MAX_PIXELS = 200_000_000
@@ -93,6 +101,39 @@ def read_image(number: int, data: bytes, is_context: bool = False) -> Page:
     return replace(page, number=number, is_context=is_context)
 
 
+def read_cells(data: bytes, grid: tuple[int, int], count: int) -> list[Page]:
+    """The frames of a contact sheet, read one by one: the first `count` cells of (columns, rows), line by line.
+
+    The time drawn above a frame is left out of its words.
+
+    Raises Unreadable when the bytes cannot be decoded as an image.
+    """
+    columns, rows = grid
+    pixels = _decode(data)
+    height, width = pixels.shape[:2]
+    pages: list[Page] = []
+    for cell in range(min(count, columns * rows)):
+        row, column = divmod(cell, columns)
+        top, bottom = height * row // rows, height * (row + 1) // rows
+        left, right = width * column // columns, width * (column + 1) // columns
+        page = _FRAMES.get(pixels[top:bottom, left:right])
+        pages.append(replace(page, lines=tuple(line for line in page.lines if not _is_stamp(line, page))))
+    return pages
+
+
+def _is_stamp(line: Line, page: Page) -> bool:
+    """Whether a line in the strip above a frame is a time."""
+    return line.y1 < _STRIP_SHARE * page.height and bool(_STAMP.fullmatch(line.text.strip()))
+
+
+def read_frame(data: bytes) -> Page:
+    """A frame of a video, with number 0. One that looks the same as an earlier one is not read again.
+
+    Raises Unreadable when the bytes cannot be decoded as an image.
+    """
+    return _FRAMES.get(_decode(data))
+
+
 def page_words(page: Page) -> list[tuple[float, float, float, float, str]]:
     """Words of a page with boxes (x0, y0, x1, y1) as fractions 0..1 of the image as it was sent, top left origin."""
     return [(*_as_sent(page, token), token.text) for token in page.tokens()]
@@ -150,6 +191,51 @@ class _PageCache:
         return page
 
 
+class _FrameCache:
+    """Frames read by OCR with a small picture of each: compression makes the same picture anew at every keyframe."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._frames: deque[tuple[Pixels, Page]] = deque(maxlen=size)
+        self._lock = threading.Lock()
+
+    def get(self, pixels: Pixels) -> Page:
+        """The frame in these pixels, with number 0."""
+        small = _thumbnail(pixels)
+        with self._lock:
+            for known, page in reversed(self._frames):
+                if _looks_same(known, small):
+                    return page
+        page = _recognise_upright(pixels)
+        with self._lock:
+            self._frames.append((small, page))
+        return page
+
+
+def _thumbnail(pixels: Pixels) -> Pixels:
+    """The image in grey, its longer side at most `_THUMBNAIL_PX`."""
+    import numpy
+    from PIL import Image
+
+    image = Image.fromarray(numpy.ascontiguousarray(pixels[:, :, ::-1])).convert("L")
+    factor = _THUMBNAIL_PX / max(image.size)
+    if factor < 1:
+        image = image.resize(
+            (max(round(image.width * factor), 1), max(round(image.height * factor), 1)), Image.Resampling.BOX
+        )
+    return numpy.asarray(image)
+
+
+def _looks_same(first: Pixels, second: Pixels) -> bool:
+    """Whether two small pictures differ nowhere by more than compression does; one changed letter is a difference."""
+    import numpy
+
+    if first.shape != second.shape:
+        return False
+    difference = numpy.abs(first.astype(numpy.int16) - second.astype(numpy.int16))
+    return int(difference.max(initial=0)) < _SAME_GREY
+
+
 class _Engine:
     """The OCR engine: made on first use, called by one thread at a time since it keeps state between calls."""
 
@@ -174,6 +260,7 @@ class _Engine:
 
 
 _CACHE = _PageCache(_CACHED_IMAGES)
+_FRAMES = _FrameCache(_CACHED_FRAMES)
 _ENGINE = _Engine()
 
 

@@ -2,7 +2,8 @@
 
 A prompt may mark its pages: `<document pages="2">`, then for every page `<page number="N">` (with ` context="yes"` for
 one sent for understanding only), its text and images, `</page>`, and at the end `</document>`. The tag `<document`
-opens a line. Without it each text part and each image of the user's messages is a page of its own.
+opens a line. Without it each text part and each image of the user's messages is a page of its own. A page may come in
+pieces with one number, each between tags of its own. `<document seconds="613.2">` opens a video (see `frames`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.local.contract import Ask, Message, Part, TextPart
+from ingest.local.files import FilePart
+from ingest.local.frames import SentFrame, read_frames
 from ingest.local.images import ImagePart
 
 _TAG = re.compile(r"<(/?)(document|page)\b([^<>]{0,200})>")
@@ -24,12 +27,13 @@ _MAX_BRACES_TRIED = 500
 
 @dataclass(frozen=True, slots=True)
 class SentPage:
-    """One page as it was sent. `number` counts from 1."""
+    """One page as it was sent. `number` counts from 1. A `file` stands for all its pages, the first being `number`."""
 
     number: int
     text: str
     images: tuple[bytes, ...] = ()
     is_context: bool = False
+    file: FilePart | None = None
 
     @property
     def has_text(self) -> bool:
@@ -39,28 +43,42 @@ class SentPage:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Everything the engine needs of a prompt. `schema` is the one written in words, if there is one."""
+    """Everything the engine needs of a prompt. `schema` is the one written in words, if there is one.
+
+    A request shows pages or the `frames` of a video; `end_s` is the end of the video where the request reaches it.
+    """
 
     pages: tuple[SentPage, ...]
     instructions: str
     schema: Mapping[str, Any] | None = None
+    frames: tuple[SentFrame, ...] = ()
+    end_s: float | None = None
 
 
 def read_prompt(ask: Ask) -> Reading:
     """The pages, instructions and written schema of a request; no schema is looked for where one is given as such."""
     system = "\n\n".join(_texts(message for message in ask.messages if message.role in ("system", "developer")))
     parts = [part for message in ask.messages if message.role == "user" for part in message.parts]
+    video = read_frames(parts)
+    if video is not None:
+        schema, before = _written_schema(ask, system, video.before, video.after)
+        return Reading((), before, schema, video.frames, video.end_s)
     marked = _Marked()
     for part in parts:
         marked.take(part)
     if marked.was_inside:
         pages, before, after = marked.finish()
-        if ask.form is not None:
-            return Reading(pages, before.strip())
-        schema, before = find_schema(before)
-        schema = find_schema(system)[0] or schema or find_schema(after)[0]
-        return Reading(pages, before.strip(), schema)
+        schema, before = _written_schema(ask, system, before, after)
+        return Reading(pages, before, schema)
     return _read_unmarked(parts, system, has_form=ask.form is not None)
+
+
+def _written_schema(ask: Ask, system: str, before: str, after: str) -> tuple[Mapping[str, Any] | None, str]:
+    """The schema written around a document, and the instructions without it; none where one is given as such."""
+    if ask.form is not None:
+        return None, before.strip()
+    schema, before = find_schema(before)
+    return find_schema(system)[0] or schema or find_schema(after)[0], before.strip()
 
 
 def _texts(messages: Iterable[Message]) -> Iterator[str]:
@@ -74,6 +92,9 @@ def _read_unmarked(parts: Sequence[Part], system: str, *, has_form: bool) -> Rea
     for part in parts:
         if isinstance(part, ImagePart):
             pages.append(SentPage(len(pages) + 1, "", (part.data,)))
+        if isinstance(part, FilePart):
+            pages.append(SentPage(len(pages) + 1, "", file=part))
+        if not isinstance(part, TextPart):
             continue
         text = part.text
         if schema is None and not has_form:
@@ -101,6 +122,10 @@ class _Marked:
         """One more content part."""
         if isinstance(part, ImagePart):
             self._take_image(part)
+        if isinstance(part, FilePart) and self.is_inside:
+            self._close_page()
+            self.pages.append(SentPage(self._next_number(), "", file=part))
+        if not isinstance(part, TextPart):
             return
         end = 0
         for tag in _TAG.finditer(part.text):

@@ -72,6 +72,10 @@ class _Leaf:
     origins: Origins
     is_closed: bool
 
+    def said_by(self, origin: Origin) -> Json:
+        """What is to be found for an origin: its own words where the merged value is put together of several."""
+        return self.value if origin.said is None else origin.said
+
 
 def ground(
     data: Json,
@@ -162,49 +166,60 @@ class _Finder:
             for origin in leaf.origins[1:]:
                 others = self._options(leaf, origin, None)
                 evidence.append(self._evidence(leaf, origin, self._best_alone(leaf, others) if others else None))
-            located = [each for each in evidence if each.bbox is not None and each.grade != "ungrounded"]
+            located = [each for each in evidence if each.grade not in ("cited", "ungrounded")]
             self.evidence[leaf.pointer] = tuple(dict.fromkeys(located or evidence))
 
     def _home(self, group: Sequence[_Leaf]) -> int | None:
         """The page on which most of a group stands when the model does not say: one of those with its longest value."""
         if len(group) < 2 or any(self._cited(leaf.origins[0]) is not None for leaf in group):
             return None
-        longest = max(group, key=lambda leaf: len(squash(str(leaf.value))))
+        longest = max(group, key=lambda leaf: len(squash(str(leaf.said_by(leaf.origins[0])))))
         numbers = self._numbers(longest.origins[0])
         pages = [page for page in map(self._pages.get, numbers) if page is not None and page.words]
-        pages = [page for page in pages if self._lookup(longest.value, page, fuzzy=False)]
+        pages = [page for page in pages if self._lookup(longest.said_by(longest.origins[0]), page, fuzzy=False)]
 
         def holds(page: PageText) -> int:
-            return sum(bool(self._lookup(leaf.value, page, fuzzy=False)) for leaf in group)
+            return sum(bool(self._lookup(leaf.said_by(leaf.origins[0]), page, fuzzy=False)) for leaf in group)
 
         return max(pages, key=holds).page_number if pages else None
 
     def _options(self, leaf: _Leaf, origin: Origin, home: int | None) -> list[_Hit]:
         """The places of a value: on the cited page, else on the page of the chunk nearest to it (or to `home`)."""
-        if isinstance(leaf.value, bool):
+        value = leaf.said_by(origin)
+        if isinstance(value, bool):
             return []
         cited = self._cited(origin)
         if cited is not None:
             page = self._pages.get(cited)
             if page is None or not page.words:
                 return []
-            hits = self._near_quote(self._lookup(leaf.value, page, fuzzy=True), page, origin.cite.quote)
+            if page.is_time_of(value):
+                return []
+            hits = self._near_quote(self._lookup(value, page, fuzzy=True), page, origin.cite.quote)
             if hits:
                 return hits
+            # In a video a number is as likely a time, which nobody prints.
+            if len(squash(str(value))) < _MIN_ELSEWHERE_CHARS or (page.moments and not isinstance(value, str)):
+                return []
         near = cited if cited is not None else home or 0
         others = sorted(self._numbers(origin), key=lambda number: (abs(number - near), number))
-        if cited is not None and len(squash(str(leaf.value))) < _MIN_ELSEWHERE_CHARS:
-            return []
-        fuzzy_left = _MAX_FUZZY_ELSEWHERE
-        for fuzzy in (False, True):
-            for number in others:
-                page = self._pages.get(number)
-                if page is None or not page.words or number == cited or (fuzzy and fuzzy_left <= 0):
-                    continue
-                fuzzy_left -= fuzzy
-                hits = self._lookup(leaf.value, page, fuzzy)
-                if hits:
-                    return hits
+        found = [page for page in map(self._pages.get, others) if page is not None and page.words]
+        return self._elsewhere(value, [page for page in found if page.page_number != cited])
+
+    def _elsewhere(self, value: Json, pages: Sequence[PageText]) -> list[_Hit]:
+        """The places on the first of the pages that has any: as given, else written otherwise, else nearly so."""
+        otherwise: list[_Hit] = []
+        for page in pages:
+            hits = self._lookup(value, page, fuzzy=False)
+            if any(_is_plain(hit, value) for hit in hits):
+                return hits
+            otherwise = otherwise or hits
+        if otherwise or not isinstance(value, str):
+            return otherwise
+        for page in pages[:_MAX_FUZZY_ELSEWHERE]:
+            hits = self._lookup(value, page, fuzzy=True)
+            if hits:
+                return hits
         return []
 
     def _numbers(self, origin: Origin) -> Sequence[int]:
@@ -287,20 +302,39 @@ class _Finder:
 
     def _evidence(self, leaf: _Leaf, origin: Origin, hit: _Hit | None) -> Evidence:
         if hit is not None:
-            quote = hit.page.quote(hit.span)
-            return Evidence(page=hit.page.page_number, bbox=hit.box, quote=quote, grade=hit.grade)
+            return _shown(hit.page, origin, hit.grade, hit.span)
         cited = self._cited(origin)
         numbers = [cited] if cited is not None else list(self._numbers(origin))
         number = cited if cited is not None or len(numbers) != 1 else numbers[0]
         pages = [self._pages.get(each) for each in numbers]
-        if not numbers or any(page is None or not page.words for page in pages):
-            return Evidence(page=number, quote=origin.cite.quote, grade="cited")
-        grade: Grade = "cited" if leaf.is_closed else "ungrounded"
         page = pages[0] if len(pages) == 1 else None
-        quoted = page.find_text(origin.cite.quote)[:1] if page is not None and origin.cite.quote else []
-        if page is not None and quoted:
-            return Evidence(page=number, bbox=page.box(quoted[0]), quote=page.quote(quoted[0]), grade=grade)
-        return Evidence(page=number, quote=None, grade=grade)
+        if not numbers or any(each is None or not each.is_read_whole for each in pages):
+            if page is not None and page.moments:
+                return _shown(page, origin, "cited", None)
+            is_video = any(each is not None and each.moments for each in pages)
+            return Evidence(page=None if is_video else number, quote=origin.cite.quote, grade="cited")
+        grade: Grade = "cited" if leaf.is_closed else "ungrounded"
+        if page is None:
+            return Evidence(page=number, quote=None, grade=grade)
+        quoted = page.find_text(origin.cite.quote)[:1] if origin.cite.quote else []
+        return _shown(page, origin, grade, quoted[0] if quoted else None)
+
+
+def _is_plain(hit: _Hit, value: Json) -> bool:
+    """Whether a value stands there by itself and as given: no part of a word, no percentage, no other notation."""
+    return not (hit.span.is_inner or hit.span.is_scaled or (isinstance(value, str) and hit.grade != "exact"))
+
+
+def _shown(page: PageText, origin: Origin, grade: Grade, span: Span | None) -> Evidence:
+    """Evidence at a place: page, box and printed words; of a video the interval, its frame, and the words if any."""
+    quote = None if span is None else page.quote(span)
+    moment = page.moment_at(origin.cite.time_s)
+    if moment is not None:
+        start_s, end_s, pts = moment
+        quote = quote if span is not None or page.is_read_whole else origin.cite.quote
+        return Evidence(quote=quote, grade=grade, start_s=start_s, end_s=end_s, frame_pts=pts)
+    box = None if span is None else page.box(span)
+    return Evidence(page=page.page_number, bbox=box, quote=quote, grade=grade)
 
 
 class _Rows:
@@ -345,8 +379,11 @@ def _search(value: Json, page: PageText) -> list[_Hit]:
 def _search_meaning(text: str, page: PageText) -> Sequence[Span]:
     """A text that says a number, a time or a currency, printed in other characters."""
     readings = read_amount(text).readings
-    if len(readings) == 1 and not text.isdigit():
-        return _best_spans(page.numbers.get(readings[0], []))
+    if len(readings) == 1:
+        spans = page.numbers.get(readings[0], [])
+        # A whole number in a text may be an identifier: 165 is not 165.00, but 1234 may be set as 1,234.
+        same = [span for span in spans if squash(page.quote(span)) == text] if text.isdigit() else spans
+        return _best_spans(same)
     if re.fullmatch(r"\d\d?:\d\d(?::\d\d)?", text):
         return page.times.get(text.zfill(5) if len(text) < 6 else text.zfill(8), [])
     return page.find_signs(CURRENCY_SIGNS[text]) if text in CURRENCY_SIGNS else []

@@ -7,25 +7,32 @@ rule decides, and the disagreement is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from ingest.errors import ConfigError
+from ingest.merging.borders import Neighbourhood, Row, attach, with_texts
+from ingest.merging.keys import Edge, Listing, Place
 from ingest.merging.shape import Rules, Shape, escape, root_shape, split_pointer
-from ingest.merging.strategies import Align, Candidate, Choice, Choose, Listing, find_strategy
+from ingest.merging.strategies import Align, Candidate, Choice, Choose, find_strategy, group_candidates
 from ingest.record import Conflict, ConflictSide
 from ingest.types import Cite, Json, JsonObject, Partial
-from ingest.values import canonical_json
+from ingest.values import canonical_json, fold
 
 _NO_CITE: Final = Cite(None)
 _CHOOSE: Final = "agree"
 
 
 class Origin(NamedTuple):
-    """Where a value comes from: the chunk that says so (index from 0), and the part the model cites."""
+    """Where a value comes from: the chunk that says so (index from 0), and the part the model cites.
+
+    `said` is what that chunk says there when the merged value is not just that: a text put together of two pieces, a
+    sum, another spelling.
+    """
 
     chunk_index: int
     cite: Cite
+    said: Json = None
 
 
 Origins = tuple[Origin, ...]
@@ -36,13 +43,15 @@ class Merged:
     """One document's data. `origins` has every leaf that is not null, by JSON Pointer.
 
     `conflicts` have no evidence yet; `side_origins` holds for each conflict the origins of its sides, so that
-    `grounding.ground_conflicts` can find it.
+    `grounding.ground_conflicts` can find it. `questions` are the numbers of the conflicts that the rule `synthesize`
+    puts to the model; see `synthesis`.
     """
 
     data: Json
     origins: dict[str, Origins] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
     side_origins: tuple[tuple[Origins, ...], ...] = ()
+    questions: tuple[int, ...] = ()
 
 
 def merge(partials: Sequence[Partial], schema: JsonObject, rules: Rules | None = None) -> Merged:
@@ -53,10 +62,10 @@ def merge(partials: Sequence[Partial], schema: JsonObject, rules: Rules | None =
     result does not depend on the order of `partials`. Raises ConfigError for a rule that names no strategy.
     """
     ordered = sorted(partials, key=_reading_order)
-    merger = _Merger()
-    claims = [_root_claim(partial) for partial in ordered]
+    merger = _Merger({part.number: n for n, partial in enumerate(ordered) for part in partial.chunk.owned})
+    claims = [_root_claim(partial, position) for position, partial in enumerate(ordered)]
     data = merger.merge(claims, root_shape(schema, rules), "") if claims else None
-    return Merged(data, merger.origins, tuple(merger.conflicts), tuple(merger.side_origins))
+    return Merged(data, merger.origins, tuple(merger.conflicts), tuple(merger.side_origins), tuple(merger.questions))
 
 
 def check_rules(schema: JsonObject, rules: Rules | None = None) -> None:
@@ -121,45 +130,77 @@ def _check_rule(shape: Shape, path: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The partial a claim stems from."""
+    """The partial a claim stems from: its position among all in reading order, and where its chunk stands."""
 
+    position: int
     chunk_index: int
     cites: Mapping[str, Cite]
+    place: Neighbourhood
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A value in a partial: where it stands there, and the cite that holds for it."""
+    """A value in a partial: where it stands there, the cite that holds for it, and what the chunk said itself when
+    the value was completed from elsewhere."""
 
     value: Json
     source: _Source
     pointer: str
     cite: Cite
+    said: Json = None
 
-    def below(self, step: str, value: Json) -> _Claim:
-        pointer = f"{self.pointer}/{step}"
-        return _Claim(value, self.source, pointer, self.source.cites.get(pointer, self.cite))
+    def below(self, step: str | int) -> _Claim:
+        """The claim about a property, or an item, of this value."""
+        pointer = f"{self.pointer}/{escape(str(step))}"
+        said = self.said[step] if isinstance(self.said, dict) and step in self.said else None
+        return _Claim(self.value[step], self.source, pointer, self.source.cites.get(pointer, self.cite), said)
+
+    def origin_of(self, value: Json) -> Origin:
+        """The origin this claim gives to a merged value."""
+        said = self.value if self.said is None else self.said
+        # 1 and 1.0 are one number and different texts.
+        is_same = isinstance(said, dict | list) or (said == value and type(said) is type(value))
+        return Origin(self.source.chunk_index, self.cite, None if is_same else said)
 
     @property
     def origin(self) -> Origin:
         return Origin(self.source.chunk_index, self.cite)
 
+    @property
+    def page(self) -> int | None:
+        """The part cited, unless the model cannot have seen it."""
+        number, place = self.cite.part_number, self.source.place
+        return number if number in place.numbers or number in place.carried else None
 
-def _root_claim(partial: Partial) -> _Claim:
-    source = _Source(partial.chunk.index, partial.cites)
+
+def _root_claim(partial: Partial, position: int) -> _Claim:
+    chunk = partial.chunk
+    indexes = [part.index for part in chunk.owned]
+    first, last = (chunk.owned[0].moments, chunk.owned[-1].moments) if chunk.owned else ((), ())
+    edge = Edge(
+        min(indexes, default=0),
+        max(indexes, default=0),
+        first[0].end_s if first else None,
+        last[-1].start_s if last else None,
+    )
+    owned = frozenset(part.number for part in chunk.owned)
+    place = Neighbourhood(edge, owned, frozenset(part.number for part in chunk.context) - owned)
+    source = _Source(position, chunk.index, partial.cites, place)
     return _Claim(partial.data, source, "", partial.cites.get("", _NO_CITE))
 
 
-def _reading_order(partial: Partial) -> tuple[int, int, str]:
-    owned = partial.chunk.owned
-    first = min((part.index for part in owned), default=0)
+def _reading_order(partial: Partial) -> tuple[tuple[int, int], int, str]:
+    first = min(((part.index, part.piece) for part in partial.chunk.owned), default=(0, 0))
     return (first, partial.chunk.index, canonical_json(partial.data))
 
 
 class _Merger:
-    """One merge: collects origins and conflicts while it descends."""
+    """One merge: collects origins and conflicts while it descends. `owners` leads from a part's number to the position
+    of the partial that owns it."""
 
-    def __init__(self) -> None:
+    def __init__(self, owners: Mapping[int, int]) -> None:
+        self._owners = owners
+        self.questions: list[int] = []
         self.origins: dict[str, Origins] = {}
         self.conflicts: list[Conflict] = []
         self.side_origins: list[tuple[Origins, ...]] = []
@@ -185,8 +226,8 @@ class _Merger:
     def _merge_objects(self, claims: Sequence[_Claim], shape: Shape, pointer: str) -> JsonObject:
         fields: dict[str, list[_Claim]] = {key: [] for key in shape.order}
         for claim in claims:
-            for key, value in claim.value.items():
-                fields.setdefault(key, []).append(claim.below(escape(key), value))
+            for key in claim.value:
+                fields.setdefault(key, []).append(claim.below(key))
         return {
             key: self.merge(found, shape.child(key), f"{pointer}/{escape(key)}")
             for key, found in fields.items()
@@ -194,24 +235,67 @@ class _Merger:
         }
 
     def _merge_lists(self, strategy: Align, claims: Sequence[_Claim], shape: Shape, pointer: str) -> list[Json]:
-        listing = Listing(shape.rule.keys if shape.rule else (), shape.is_unique)
-        groups = strategy.apply([claim.value for claim in claims], listing)
+        items = [[claim.below(n) for n in range(len(claim.value))] for claim in claims]
+        homes: dict[Place, list[Place]] = {}
+        if len(claims) > 1:
+            homes = self._attach(items, [claim.source for claim in claims])
+        attached = {place for places in homes.values() for place in places}
+        kept = [[n for n in range(len(own)) if (number, n) not in attached] for number, own in enumerate(items)]
+        groups = strategy.apply(
+            [[items[number][n].value for n in own] for number, own in enumerate(kept)], _listing(shape, claims)
+        )
         merged = []
         for position, places in enumerate(groups):
-            items = [claims[number].below(str(item), claims[number].value[item]) for number, item in places]
-            merged.append(self.merge(items, shape.items, f"{pointer}/{position}"))
+            own = [(number, kept[number][n]) for number, n in places]
+            whole = [each for place in own for each in (place, *homes.get(place, ()))]
+            found = [items[number][n] for number, n in whole]
+            merged.append(self.merge(found, shape.items, f"{pointer}/{position}"))
         return merged
+
+    def _attach(self, items: list[list[_Claim]], sources: Sequence[_Source]) -> dict[Place, list[Place]]:
+        """The copies and second halves that belong to each item; texts completed by them are put into `items`."""
+        numbers: dict[int, int] = {}
+        for number, source in enumerate(sources):
+            numbers.setdefault(source.position, number)
+        rows = [[self._row(claim, number, numbers) for claim in claims] for number, claims in enumerate(items)]
+        attachments = attach(rows, [source.place for source in sources])
+        for (number, n), texts in attachments.texts.items():
+            claim = items[number][n]
+            items[number][n] = replace(claim, value=with_texts(claim.value, texts), said=claim.value)
+        homes: dict[Place, list[Place]] = {}
+        for place in sorted(attachments.homes):
+            homes.setdefault(attachments.home(place), []).append(place)
+        return homes
+
+    def _row(self, claim: _Claim, number: int, numbers: Mapping[int, int]) -> Row:
+        page = claim.page
+        if page is None or page in claim.source.place.numbers:
+            return Row(claim.value, page, number)
+        return Row(claim.value, page, numbers.get(self._owners.get(page, -1), -page))
 
     def _choose(self, strategy: Choose, claims: Sequence[_Claim], shape: Shape, pointer: str) -> Json:
         if len(claims) == 1:
-            choice = Choice(claims[0].value, (0,))
-        else:
-            cited = [Candidate(claim.value, claim.cite.part_number is not None) for claim in claims]
-            choice = strategy.apply(cited)
+            self._note_origins(claims[0].value, claims, pointer)
+            return claims[0].value
+        own = [claim for claim in claims if not self._is_second_hand(claim, claims)]
+        if strategy.adds:
+            claims = own
+        candidates = [_candidate(claim, claim in own) for claim in claims]
+        choice = _choose_preferred(strategy, candidates, claims, shape.rule.prefer if shape.rule else ())
         self._note_origins(choice.value, [claims[number] for number in choice.supporters], pointer)
         if choice.sides:
+            if strategy.asks:
+                self.questions.append(len(self.conflicts))
             self._note_conflict(choice, claims, shape, pointer)
         return choice.value
+
+    def _is_second_hand(self, claim: _Claim, claims: Sequence[_Claim]) -> bool:
+        """Whether a value is taken from another chunk's part, and that chunk has a value of its own."""
+        page = claim.page
+        if page is None or page in claim.source.place.numbers:
+            return False
+        owner = self._owners.get(page)
+        return any(other.source.position == owner for other in claims)
 
     def _note_origins(self, value: Json, claims: Sequence[_Claim], pointer: str) -> None:
         """Origins of the leaves of a value taken whole: those of the supporters that have the leaf."""
@@ -222,7 +306,7 @@ class _Merger:
             for number, item in enumerate(value):
                 self._note_origins(item, _below(claims, number), f"{pointer}/{number}")
         elif value is not None:
-            self.origins[pointer] = tuple(dict.fromkeys(claim.origin for claim in claims))
+            self.origins[pointer] = tuple(dict.fromkeys(claim.origin_of(value) for claim in claims))
 
     def _note_conflict(self, choice: Choice, claims: Sequence[_Claim], shape: Shape, pointer: str) -> None:
         shown = [_spokesman(side, claims, choice) for side in choice.sides]
@@ -232,6 +316,39 @@ class _Merger:
         self.side_origins.append(
             tuple(tuple(dict.fromkeys(claims[number].origin for number in side)) for side in choice.sides)
         )
+
+
+def _listing(shape: Shape, claims: Sequence[_Claim]) -> Listing:
+    edges = tuple(claim.source.place.edge for claim in claims)
+    rule = shape.rule
+    if rule is None:
+        return Listing(is_unique=shape.is_unique, edges=edges)
+    return Listing(rule.keys, shape.is_unique, rule.similarity, rule.is_adjacent, rule.span, edges)
+
+
+def _candidate(claim: _Claim, is_first_hand: bool) -> Candidate:
+    page = claim.page
+    place = claim.source.place.edge.first + 1 if page is None else page
+    return Candidate(claim.value, claim.cite.part_number is not None, place, is_first_hand)
+
+
+def _choose_preferred(
+    strategy: Choose, candidates: Sequence[Candidate], claims: Sequence[_Claim], words: Sequence[str]
+) -> Choice:
+    """The choice among the values whose quotes have one of the words, if any has; the others are sides all the same."""
+    marks = [fold(word) for word in words]
+    preferred = [
+        number
+        for number, claim in enumerate(claims)
+        if claim.cite.quote is not None and any(mark in fold(claim.cite.quote) for mark in marks)
+    ]
+    if not preferred or len(preferred) == len(claims):
+        return strategy.apply(candidates)
+    choice = strategy.apply([candidates[number] for number in preferred])
+    supporters = tuple(preferred[number] for number in choice.supporters)
+    groups = group_candidates(candidates)
+    own = next(group for group in groups if supporters[0] in group)
+    return Choice(choice.value, own if set(supporters) <= set(own) else supporters, groups if len(groups) > 1 else ())
 
 
 def _spokesman(side: Sequence[int], claims: Sequence[_Claim], choice: Choice) -> _Claim:
@@ -244,10 +361,11 @@ def _spokesman(side: Sequence[int], claims: Sequence[_Claim], choice: Choice) ->
 def _below(claims: Sequence[_Claim], step: str | int) -> list[_Claim]:
     found = []
     for claim in claims:
-        if isinstance(claim.value, dict) and step in claim.value:
-            found.append(claim.below(escape(str(step)), claim.value[step]))
-        elif isinstance(claim.value, list) and isinstance(step, int) and step < len(claim.value):
-            found.append(claim.below(str(step), claim.value[step]))
+        is_there = step in claim.value if isinstance(claim.value, dict) else False
+        if isinstance(claim.value, list) and isinstance(step, int):
+            is_there = step < len(claim.value)
+        if is_there:
+            found.append(claim.below(step))
     return found
 
 

@@ -16,8 +16,8 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Final
 
-from ingest.types import BBox, Word
-from ingest.values import find_dates, find_times, fold, has_cjk, read_amount, squash, tokens
+from ingest.types import BBox, Json, Moment, Word
+from ingest.values import find_dates, find_times, fold, has_cjk, read_amount, read_clock, squash, tokens
 
 # A gap wider than this share of the line's height parts two cells; words of running text stand closer.
 _CELL_GAP: Final = 0.9
@@ -27,7 +27,12 @@ _MAX_HITS: Final = 200
 _NUMBER_IN_WORD: Final = re.compile(r"(?<![^\W_])(?:[-−–+](?=[.,\d]))?[.,]?\d[\d.,'’]*(?:[-−–](?!\d))?(?![^\W_])")
 _GROUP_START: Final = re.compile(r"\D{0,4}\d{1,3}")
 _GROUP_NEXT: Final = re.compile(r"\d{3}(?:[.,]\d{1,4})?\D{0,4}")
-_MINUS_WORDS: Final = frozenset("-−–")
+# Times are told to a tenth of a second.
+_ROUNDING_S: Final = 0.11
+_DIGIT_RUN: Final = re.compile(r"\d+")
+# Longer numbers identify something, and are often set in groups: IBANs, telephone and tax numbers.
+_MAX_FIGURES: Final = 7
+_MINUS_WORDS: Final = ("-", "−", "–")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,40 @@ class _Stream:
 
 @dataclass(frozen=True)
 class PageText:
-    """The words of one part. `page_number` counts from 1; `words` is empty when the page has none we could read."""
+    """The words of one part. `page_number` counts from 1; `words` is empty when the page has none we could read.
+
+    A part of a video has `moments`, and as words its subtitles or what was read from its frames.
+    """
 
     page_number: int
     words: tuple[Word, ...] = ()
+    moments: tuple[Moment, ...] = ()
+
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether a value that is not among the words does not stand there. Subtitles, which have no place in the
+        picture, say nothing about what it shows."""
+        return bool(self.words) and not (self.moments and all(word.bbox[2] <= word.bbox[0] for word in self.words))
+
+    def is_time_of(self, value: Json) -> bool:
+        """Whether a value says a time (in seconds, or as h:mm:ss) of this part of a video: it need not be printed."""
+        if not self.moments or isinstance(value, bool):
+            return False
+        seconds = read_clock(value) if isinstance(value, str) else value
+        if not isinstance(seconds, int | float):
+            return False
+        return self.moments[0].start_s - _ROUNDING_S <= seconds <= self.moments[-1].end_s + _ROUNDING_S
+
+    def moment_at(self, time_s: float | None) -> tuple[float, float, int] | None:
+        """Of a part of a video: start and end of the interval (in seconds) and the pts of the frame that show
+        `time_s`; of the whole part when it does not say."""
+        if not self.moments:
+            return None
+        first, last = self.moments[0], self.moments[-1]
+        found = [m for m in self.moments if time_s is not None and m.start_s <= time_s < m.end_s]
+        if found:
+            first = last = found[0]
+        return first.start_s, last.end_s, first.pts
 
     @cached_property
     def lines(self) -> list[list[int]]:
@@ -157,21 +192,38 @@ class PageText:
         breaks = _break_offsets(text)
         found: dict[tuple[int, ...], Span] = {}
         for stream in self._streams:
-            for span in self._find_in(stream, needle, breaks):
+            for span in self._find_in(stream, text, needle, breaks):
                 found.setdefault(tuple(sorted(span.words)), self._with_edges(span, text.strip()))
         whole = [span for span in found.values() if not span.is_inner]
         return whole or list(found.values())
 
-    def _find_in(self, stream: _Stream, needle: str, breaks: frozenset[int]) -> Iterator[Span]:
+    def _find_in(self, stream: _Stream, text: str, needle: str, breaks: frozenset[int]) -> Iterator[Span]:
+        # Points, strokes and commas make a short number another one: 8.3 is not 83.
+        figures = _figure_groups(text) if len(needle) <= _MAX_FIGURES else ()
         offset, hits = stream.text.find(needle), 0
         while offset >= 0 and hits < _MAX_HITS:
             span = self._cut(stream, offset, offset + len(needle))
-            if self._is_bounded(span, needle) and self._breaks_well(stream, offset, needle, breaks):
+            if (
+                self._is_bounded(span, needle)
+                and self._breaks_well(stream, offset, needle, breaks)
+                and (not figures or figures in self._figures_of(span))
+            ):
                 hits += 1
                 first, last = self.words[span.words[0]].text, self.words[span.words[-1]].text
                 inner = any(c.isalnum() for c in first[: span.start]) or any(c.isalnum() for c in last[span.end :])
+                # 16.4 is not printed where -16.4 is.
+                inner = inner or (
+                    first[: span.start][-1:] in _MINUS_WORDS and needle[0].isdigit() and text[:1].isdigit()
+                )
                 yield Span(span.words, span.start, span.end, inner)
             offset = stream.text.find(needle, offset + 1)
+
+    def _figures_of(self, span: Span) -> tuple[tuple[str, ...], ...]:
+        """The runs of digits printed, read across the spaces between words and apart."""
+        texts = [self.words[number].text for number in span.words]
+        texts[-1] = texts[-1][: span.end]
+        texts[0] = texts[0][span.start :]
+        return _figure_groups("".join(texts)), _figure_groups(" ".join(texts))
 
     def _with_edges(self, span: Span, text: str) -> Span:
         """The span with the punctuation that `text` begins and ends with, where it is printed too."""
@@ -427,6 +479,14 @@ def _edges(text: str) -> tuple[str, str]:
     """What stands before the first and after the last letter or digit."""
     solid = [offset for offset, char in enumerate(text) if char.isalnum()]
     return (text[: solid[0]], text[solid[-1] + 1 :]) if solid else (text, "")
+
+
+@lru_cache(maxsize=65_536)
+def _figure_groups(text: str) -> tuple[str, ...]:
+    """The runs of digits in a text that is hardly anything else; empty for any other."""
+    solid = squash(text)
+    is_number = any(c.isdigit() for c in solid) and sum(c.isalpha() for c in solid) <= 1
+    return tuple(_DIGIT_RUN.findall(unicodedata.normalize("NFKC", text))) if is_number else ()
 
 
 @lru_cache(maxsize=4_096)

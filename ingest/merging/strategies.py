@@ -17,16 +17,21 @@ from functools import lru_cache
 from typing import Final
 
 from ingest.errors import ConfigError
+from ingest.merging.keys import Listing, Place, by_key
 from ingest.types import Json
-from ingest.values import fold, normal_key, read_dates, read_number
+from ingest.values import fold, normal_key, read_clock, read_dates, read_number
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What one chunk says. `is_cited` when the model named the part it stands on."""
+    """What one chunk says. `is_cited` when the model named the part it stands on; `place` is the number of that part,
+    or of the first the chunk owns. Not `is_first_hand` when that part is another chunk's, and what that chunk says of
+    it is among the candidates."""
 
     value: Json
     is_cited: bool = True
+    place: int = 0
+    is_first_hand: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +46,18 @@ class Choice:
     sides: tuple[tuple[int, ...], ...] = ()
 
 
-Place = tuple[int, int]
-"""An item: (number of the list, number of the item in it)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """How the items of a list are told apart: `keys` are the properties that identify one (paths may use `/`),
-    `is_unique` that the schema forbids repeats."""
-
-    keys: tuple[str, ...] = ()
-    is_unique: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Choose:
-    """A strategy for values: of several, one. `types` are the JSON types it can work on, None for all."""
+    """A strategy for values: of several, one. `types` are the JSON types it can work on, None for all.
+
+    One that `adds` gets no value twice that two chunks took from one part. One that `asks` is put to the model where
+    the candidates differ, and what it returns stands in until (or unless) the model answers.
+    """
 
     apply: Callable[[Sequence[Candidate]], Choice]
     types: frozenset[str] | None = None
+    adds: bool = False
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +73,31 @@ Strategy = Choose | Align
 
 def agree(candidates: Sequence[Candidate]) -> Choice:
     """The value most chunks give evidence for; the first in reading order when as many stand behind another."""
-    groups = _group(candidates)
+    groups = group_candidates(candidates)
 
     def weight(group: Sequence[int]) -> tuple[int, int]:
-        return (sum(candidates[number].is_cited for number in group), len(group))
+        own = [candidates[number] for number in group if candidates[number].is_first_hand]
+        return (sum(candidate.is_cited for candidate in own), len(own))
 
     best = max(groups, key=weight)
     return Choice(candidates[best[0]].value, best, groups if len(groups) > 1 else ())
 
 
 def first(candidates: Sequence[Candidate]) -> Choice:
-    """The value that comes first in reading order."""
-    groups = _group(candidates)
-    return Choice(candidates[0].value, groups[0], groups if len(groups) > 1 else ())
+    """The value on the first page: by its evidence, else by its chunk."""
+    return _at(candidates, min(range(len(candidates)), key=lambda n: (candidates[n].place, n)))
 
 
 def last(candidates: Sequence[Candidate]) -> Choice:
-    """The value that comes last in reading order: totals that are carried forward from page to page."""
-    groups = _group(candidates)
-    number = len(candidates) - 1
-    group = next(group for group in groups if number in group)
-    return Choice(candidates[number].value, group, groups if len(groups) > 1 else ())
+    """The value on the last page, by its evidence, else by its chunk: totals that are carried from page to page."""
+    return _at(candidates, max(range(len(candidates)), key=lambda n: (candidates[n].place, n)))
 
 
 def longest(candidates: Sequence[Candidate]) -> Choice:
     """The longest text (or list). Texts that it contains do not disagree with it."""
     lengths = [len(c.value) if isinstance(c.value, list | dict) else len(str(c.value)) for c in candidates]
     chosen = lengths.index(max(lengths))
-    groups = _group(candidates)
+    groups = group_candidates(candidates)
     own = next(group for group in groups if chosen in group)
     whole = fold(str(candidates[chosen].value))
     rivals = [g for g in groups if g is not own and fold(str(candidates[g[0]].value)) not in whole]
@@ -160,19 +155,13 @@ def union(lists: Sequence[Sequence[Json]], listing: Listing) -> list[list[Place]
     return list(merged.values())
 
 
-def by_key(lists: Sequence[Sequence[Json]], listing: Listing) -> list[list[Place]]:
-    """Items with equal keys are one item, wherever they stand; an item without a key stays alone."""
-    merged: dict[Hashable, list[Place]] = {}
-    for number, items in enumerate(lists):
-        for item, value in enumerate(items):
-            found = [_lookup(value, key) for key in listing.keys]
-            has_key = any(part is not None for part in found)
-            key: Hashable = tuple(normal_key(part) for part in found) if has_key else ("alone", number, item)
-            merged.setdefault(key, []).append((number, item))
-    return list(merged.values())
+def _at(candidates: Sequence[Candidate], number: int) -> Choice:
+    groups = group_candidates(candidates)
+    own = next(group for group in groups if number in group)
+    return Choice(candidates[number].value, own, groups if len(groups) > 1 else ())
 
 
-def _group(candidates: Sequence[Candidate]) -> tuple[tuple[int, ...], ...]:
+def group_candidates(candidates: Sequence[Candidate]) -> tuple[tuple[int, ...], ...]:
     """Numbers of the candidates that say the same, groups and members in reading order."""
     groups: dict[Hashable, list[int]] = {}
     for number, candidate in enumerate(candidates):
@@ -184,9 +173,12 @@ def _extreme(candidates: Sequence[Candidate], largest: bool) -> Choice:
     values = [candidate.value for candidate in candidates]
     numbers = [_number(value) for value in values]
     dates = [_date_text(value) for value in values]
-    keys: list[Decimal] | list[str]
+    clocks = [read_clock(value) if isinstance(value, str) else None for value in values]
+    keys: list[Decimal] | list[str] | list[float]
     if all(number is not None for number in numbers):
         keys = [number for number in numbers if number is not None]
+    elif all(clock is not None for clock in clocks):
+        keys = [clock for clock in clocks if clock is not None]
     elif all(date is not None for date in dates):
         keys = [date for date in dates if date is not None]
     else:
@@ -221,12 +213,6 @@ def _all_whole(candidates: Sequence[Candidate]) -> bool:
     return all(not isinstance(candidate.value, float) for candidate in candidates)
 
 
-def _lookup(value: Json, path: str) -> Json:
-    for step in path.removeprefix("/").split("/"):
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
-
-
 _SCALARS: Final = frozenset({"string", "number", "integer", "boolean", "null"})
 _ORDERED: Final = _SCALARS - {"boolean"}
 
@@ -236,10 +222,11 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "last": Choose(last),
     "max": Choose(greatest, _ORDERED),
     "min": Choose(smallest, _ORDERED),
-    "sum": Choose(total, _ORDERED),
+    "sum": Choose(total, _ORDERED, adds=True),
     "longest": Choose(longest),
     "any": Choose(any_true, frozenset({"boolean", "null"})),
     "all": Choose(all_true, frozenset({"boolean", "null"})),
+    "synthesize": Choose(longest, asks=True),
     "concat": Align(concat),
     "union": Align(union),
     "by-key": Align(by_key, needs_key=True),

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ingest.config import ReadingSettings
 from ingest.errors import Encrypted, UnsupportedMedia
-from ingest.reading.media import ENCRYPTED_OFFICE
+from ingest.reading.media import ENCRYPTED_OFFICE, VIDEO_TYPES
+from ingest.reading.sampling import Candidate
 from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
 
 _PAGED = "ingest.reading.paged:EXTRACTOR"
@@ -46,7 +48,13 @@ EXTRACTORS: dict[str, str] = {
     "image/jp2": _IMAGE,
     "image/avif": _IMAGE,
     "image/heic": _IMAGE,
+    **dict.fromkeys(VIDEO_TYPES, "ingest.reading.video:EXTRACTOR"),
 }
+
+DEFAULT_RENDERING = Rendering(
+    max_pixels=2_257_920, max_bytes=700_000, min_side_px=15, max_aspect_ratio=150.0, jpeg_quality=80
+)
+"""What videos are opened by when nobody says how their frames will be sent: the figures of the default profile."""
 
 _TO_PDF = "save it as PDF or DOCX (LibreOffice: soffice --headless --convert-to pdf FILE)"
 
@@ -60,8 +68,8 @@ _WAYS_OUT: dict[str, str] = {
     "application/vnd.ms-outlook": "save the message as PDF, and its attachments as files",
     "message/rfc822": "save the message as PDF, and its attachments as files",
     "application/zip": "unpack it and give the folder",
-    "video/": "this version reads documents and images, not video",
-    "audio/": "sound has no pages to read",
+    "video/": "convert it to MP4 (ffmpeg -i FILE out.mp4)",
+    "audio/": "sound has no pages and no picture to read",
     "": "its bytes are of no kind known here; convert it to PDF or an image",
 }
 
@@ -95,10 +103,51 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A part's descriptor and the doubts found while probing it."""
+    """A part's descriptor and the doubts found while probing it.
+
+    The rest is for candidates of a `SampledExtractor`: `is_kept` unless the frame repeats one before it, `is_cut` when
+    another scene begins with it, `trace` the name of the file in the spool by which it is compared with its neighbour
+    in another span, `stored_bytes` what was written to the spool.
+    """
 
     part: Part
     problems: tuple[Problem, ...] = ()
+    is_kept: bool = True
+    is_cut: bool = False
+    trace: str = ""
+    stored_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """A folder for one document between opening and sending, so that no frame is decoded twice.
+
+    Finding the frames worth sending needs their pixels, and sending them needs the same pixels a moment later. With
+    `keeps_frames` they are put here as JPEG in their final size; without it (when nothing will be sent, or the disk
+    space for it is used up) they are decoded again. It also holds what is compared between spans, and subtitles.
+    """
+
+    folder: Path
+    keeps_frames: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a video that one worker decodes on its own: candidates, and the part each would become."""
+
+    candidates: tuple[Candidate, ...]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What is known of a video before anything is decoded.
+
+    `document` has its parts already when there are no `spans` to look at; else they come from looking and settling.
+    """
+
+    document: Document
+    spans: tuple[Span, ...] = ()
 
 
 @runtime_checkable
@@ -114,6 +163,50 @@ class PagewiseExtractor(Extractor, Protocol):
 
     def probe(self, document: Document, indices: Sequence[int], settings: ReadingSettings) -> Iterable[Probed]:
         """The descriptors of the pages at `indices`, one result for each in the order given."""
+        ...
+
+
+@runtime_checkable
+class SampledExtractor(Extractor, Protocol):
+    """An extractor that picks its parts from very many frames: videos.
+
+    Opening has three steps, so that long files are shared among workers, and no step holds the whole file: `scan` lists
+    candidates without decoding; `look` decodes the candidates of one span and tells which repeat those before them;
+    `settle` does the same across the borders of spans, and makes the parts. Spans depend on the file alone, never on
+    the number of workers, so that every machine finds the same parts. Unlike pages, parts depend on the rendering: how
+    many frames a request holds sets the rate, and their size what can be told apart.
+    """
+
+    def scan(self, source: Source, rendering: Rendering, settings: ReadingSettings, spool: Spool) -> Scan:
+        """The candidates of a file in spans, or its parts if they can be told without decoding."""
+        ...
+
+    def look(
+        self, document: Document, span: Span, rendering: Rendering, settings: ReadingSettings, spool: Spool
+    ) -> Iterable[Probed]:
+        """One result for each candidate of the span, in order."""
+        ...
+
+    def settle(
+        self,
+        document: Document,
+        probed: Sequence[Probed],
+        rendering: Rendering,
+        settings: ReadingSettings,
+        spool: Spool,
+    ) -> Document:
+        """The document, from the results of all spans in order: parts with the intervals they stand for."""
+        ...
+
+    def fetch(
+        self,
+        document: Document,
+        parts: Sequence[Part],
+        rendering: Rendering,
+        settings: ReadingSettings,
+        spool: Spool | None,
+    ) -> Iterable[Loaded]:
+        """As `load`, with what the spool holds taken from there."""
         ...
 
 

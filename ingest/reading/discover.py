@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from ingest.config import ReadingSettings
 from ingest.errors import ConfigError, TooLarge, Unreadable
 from ingest.reading.media import HEAD_BYTES, sniff
+from ingest.reading.sidecars import is_sidecar
 from ingest.types import Source
 
 _BLOCK_BYTES = 1 << 20
@@ -40,8 +41,8 @@ class Found:
 def discover(paths: Iterable[str | os.PathLike[str]], output: Path | None = None) -> Iterator[Found]:
     """The files that `paths` name: files, folders with all below them, and glob patterns; lazily, in a stable order.
 
-    Within a folder files come sorted. Hidden files and folders, and known answers (`NAME.truth.json`), are skipped
-    unless named themselves, and so is `output`, and any folder that an earlier run wrote to. No file comes twice. Two
+    Within a folder files come sorted. Hidden files and folders, known answers (`NAME.truth.json`) and subtitles beside
+    their video are skipped unless named themselves, and so is `output`, and any folder that an earlier run wrote to. No file comes twice. Two
     files that would share a record's name are told apart by a suffix made from the path of the later one. A folder
     that may not be read is found as if it were a file, so that it fails by itself.
 
@@ -252,8 +253,9 @@ def _is_output(path: str, output: Path | None) -> bool:
 
 
 def _is_ours(path: Path, output: Path | None) -> bool:
-    """Whether a file found by looking is one of ours: a known answer, a record, or what a run leaves beside records."""
-    if path.name.endswith(_TRUTH_SUFFIXES):
+    """Whether a file found by looking is no document: a known answer, a record, what a run leaves beside records, or
+    the subtitles of a video beside it, which are read with the video."""
+    if path.name.endswith(_TRUTH_SUFFIXES) or is_sidecar(path):
         return True
     if path.name in _OUTPUT_FILES:
         folder = path.absolute().parent

@@ -18,6 +18,7 @@ from PIL import UnidentifiedImageError
 from ingest import types
 from ingest.config import ReadingSettings
 from ingest.errors import SourceError, TooLarge, Unreadable, UnsupportedMedia
+from ingest.reading.bands import cut_height
 from ingest.reading.imaging import fit_image, flatten, to_content
 from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
 
@@ -186,6 +187,8 @@ def _orientation(image: PillowImage.Image) -> int:
 
 
 def _render(image: PillowImage.Image, part: Part, rendering: Rendering) -> types.Image:
+    if part.pieces > 1:
+        return _render_band(image, part, rendering)
     fit = fit_image(part.width_px, part.height_px, rendering)
     turned = (part.width_px, part.height_px) != image.size
     wanted = (fit.height_px, fit.width_px) if turned else (fit.width_px, fit.height_px)
@@ -197,10 +200,24 @@ def _render(image: PillowImage.Image, part: Part, rendering: Rendering) -> types
     if shrink > 1 and image.mode in _REDUCIBLE:
         pixels = pixels.reduce(shrink)
         pixels.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return to_content(flatten(_upright(image, pixels)), fit, rendering)
+
+
+def _render_band(image: PillowImage.Image, part: Part, rendering: Rendering) -> types.Image:
+    """One of the bands of an image too big for one request, from its full size."""
+    image.load()
+    pixels = _upright(image, image)
+    top, bottom = cut_height(pixels.height, part.piece, part.pieces)
+    band = pixels.crop((0, top, pixels.width, bottom))
+    return to_content(flatten(band), fit_image(band.width, band.height, rendering), rendering)
+
+
+def _upright(image: PillowImage.Image, pixels: PillowImage.Image) -> PillowImage.Image:
+    """Pixels of the image turned as the camera or scanner noted."""
     orientation = _orientation(image)
     if orientation in _TURNS and image.format not in _TURNED_BY_PILLOW:
-        pixels = pixels.transpose(_TURNS[orientation])
-    return to_content(flatten(pixels), fit, rendering)
+        return pixels.transpose(_TURNS[orientation])
+    return pixels
 
 
 def _problem(source: Source, index: int, error: BaseException) -> Problem:

@@ -60,11 +60,14 @@ def _pixels(side: float) -> int:
     return max(1, math.floor(side + 1e-6))
 
 
-def to_content(image: PillowImage.Image, fit: Fit, rendering: Rendering) -> types.Image:
-    """An RGB or gray image scaled to `fit` and encoded as JPEG within the byte limit."""
+def to_content(image: PillowImage.Image, fit: Fit, rendering: Rendering, may_be_gray: bool = True) -> types.Image:
+    """An RGB or gray image scaled to `fit` and encoded as JPEG within the byte limit.
+
+    `may_be_gray` has it looked at for colour, and sent without when there is none.
+    """
     if image.size != (fit.width_px, fit.height_px):
         image = image.resize((fit.width_px, fit.height_px), PillowImage.Resampling.LANCZOS, reducing_gap=3.0)
-    if is_gray(image):
+    if may_be_gray and is_gray(image):
         image = image.convert("L")
     if (fit.canvas_width_px, fit.canvas_height_px) != image.size:
         canvas = PillowImage.new(image.mode, (fit.canvas_width_px, fit.canvas_height_px), "white")

@@ -68,17 +68,19 @@ def _layout(words: Sequence[Word]) -> str:
 
 def _split_turned(words: Sequence[Word]) -> tuple[list[Word], list[Word]]:
     """Words that lie and words that stand on end. Short ones go with the majority, since their boxes tell nothing."""
-    flat = [word for word in words if not _stands(word)]
     turned = [word for word in words if _stands(word)]
     if not turned:
-        return flat, []
+        return list(words), []
+    flat = [word for word in words if not _stands(word)]
     lying = sum(len(word.text) for word in flat if len(word.text) >= _TELLING_CHARS)
     return (flat, turned) if lying > sum(len(word.text) for word in turned) else ([], list(words))
 
 
 def _stands(word: Word) -> bool:
-    width, height = word.bbox[2] - word.bbox[0], word.bbox[3] - word.bbox[1]
-    return len(word.text) >= _TELLING_CHARS and height > 1.4 * width
+    if len(word.text) < _TELLING_CHARS:
+        return False
+    x0, y0, x1, y1 = word.bbox
+    return y1 - y0 > 1.4 * (x1 - x0)
 
 
 def _upright(words: Sequence[Word]) -> list[Word]:

@@ -16,6 +16,27 @@ HEAD_BYTES = 65_536
 _OPENXML = "application/vnd.openxmlformats-officedocument."
 ENCRYPTED_OFFICE = "application/x-encrypted-office"
 
+VIDEO_TYPES = (
+    "video/mp4",
+    "video/quicktime",
+    "video/3gpp",
+    "video/x-matroska",
+    "video/webm",
+    "video/x-msvideo",
+    "video/mp2t",
+    "video/mpeg",
+    "video/x-ms-wmv",
+    "video/x-flv",
+    "video/ogg",
+    "video/mxf",
+    "video/h264",
+    "video/x-ivf",
+    "video/x-y4m",
+    "video/x-rm",
+    "application/ogg",
+)
+"""Files that may hold pictures in motion. What they really hold, the container decides."""
+
 # Signatures that no text can begin with, or that text must not be mistaken for.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -30,6 +51,15 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x4f\xff\x51", "image/jp2"),
     (b"\x1aE\xdf\xa3", "video/x-matroska"),
     (b"FLV\x01", "video/x-flv"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-wmv"),
+    (b"\x00\x00\x01\xba", "video/mpeg"),
+    (b"\x00\x00\x01\xb3", "video/mpeg"),
+    (b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02", "video/mxf"),
+    (b"DKIF", "video/x-ivf"),
+    (b"YUV4MPEG2 ", "video/x-y4m"),
+    (b".RMF", "video/x-rm"),
+    (b"\x00\x00\x00\x01\x67", "video/h264"),
+    (b"\x00\x00\x00\x01\x09", "video/h264"),
     (b"OggS", "application/ogg"),
     (b"{\\rtf", "application/rtf"),
     (b"%!PS", "application/postscript"),
@@ -48,7 +78,12 @@ _PICTURE_BRANDS = {
     b"avif": "image/avif",
     b"avis": "image/avif",
 }
-_FTYP_BRANDS = {b"qt  ": "video/quicktime", b"M4A ": "audio/mp4", b"M4B ": "audio/mp4", b"3gp4": "video/3gpp"}
+_FTYP_BRANDS = {
+    b"qt  ": "video/quicktime",
+    b"M4A ": "audio/mp4",
+    b"M4B ": "audio/mp4",
+    **dict.fromkeys((b"3gp4", b"3gp5", b"3gp6", b"3g2a", b"3g2b"), "video/3gpp"),
+}
 
 _ZIP_MEMBERS: tuple[tuple[str, str], ...] = (
     ("word/document", f"{_OPENXML}wordprocessingml.document"),
@@ -241,6 +276,8 @@ def _is_mail(text: str) -> bool:
 def _sniff_rest(head: bytes) -> str:
     if len(head) > 376 and head[0] == 0x47 and head[188] == 0x47 and head[376] == 0x47:
         return "video/mp2t"
+    if len(head) > 580 and head[4] == 0x47 and head[196] == 0x47 and head[388] == 0x47:
+        return "video/mp2t"  # with a time code of 4 bytes before each packet, as Blu-ray and AVCHD have it
     if head.startswith(b"ID3") and len(head) > 376:
         return "audio/mpeg"
     if head[4:8] in (b"moov", b"mdat", b"free", b"wide", b"skip", b"styp", b"sidx", b"moof"):

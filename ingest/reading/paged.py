@@ -21,6 +21,7 @@ from ingest import types
 from ingest.config import ReadingSettings
 from ingest.errors import Encrypted, SourceError, TooLarge, Unreadable
 from ingest.reading import Probed, pdfium
+from ingest.reading.bands import Band, cut_page
 from ingest.reading.book import LETTER_PT
 from ingest.reading.imaging import fit_page, to_content
 from ingest.reading.layout import layout_text
@@ -39,6 +40,7 @@ _NATIVE = {
     "application/epub+zip": "epub",
     "image/svg+xml": "svg",
 }
+_HANDED_OVER = ("application/pdf",)  # kinds of file that services read themselves
 _FONT_PT = 11.0  # of documents that have no pages of their own
 
 _TEXT_FLAGS = (
@@ -85,8 +87,12 @@ class PagedExtractor:
                 f"{source.name} has {pages:,} pages, more than the limit of {settings.max_pages:,}: raise max_pages"
             )
         sections = opened.sections()
-        parts = tuple(Part(index, "page", "image", section=sections.get(index)) for index in range(pages))
-        return Document(source, parts, opened.title())
+        refusal = _why_not_native(opened, pages, settings)
+        is_native = settings.documents == "native" and source.media_type in _HANDED_OVER and refusal is None
+        mode: types.PageMode = "native" if is_native else "image"
+        parts = tuple(Part(index, "page", mode, section=sections.get(index)) for index in range(pages))
+        problems = () if refusal is None else (Problem("reading", "not_native", refusal),)
+        return Document(source, parts, opened.title(), problems)
 
     def probe(self, document: Document, indices: Sequence[int], settings: ReadingSettings) -> Iterator[Probed]:
         """Size, rotation, text and mode of pages. Nothing is rendered."""
@@ -101,11 +107,18 @@ class PagedExtractor:
     def load(
         self, document: Document, parts: Sequence[Part], rendering: Rendering, settings: ReadingSettings
     ) -> Iterator[Loaded]:
-        """Laid-out text, or JPEG within the pixel budget, or both, by the mode of each part; and its words."""
+        """Laid-out text, or JPEG within the pixel budget, or both, by the mode of each part; and its words.
+
+        Of parts whose mode is native the first brings the file, and the others nothing.
+        """
         opened = self._open(document.source, settings)
+        bearer = next((part for part in parts if part.mode == "native"), None)
         for part in parts:
             try:
-                yield _load(opened, part, rendering)
+                if part.mode == "native":
+                    yield _load_native(opened, part, len(document.parts), part is bearer)
+                else:
+                    yield _load(opened, part, rendering)
             except Exception as error:
                 yield _load_again(opened, part, rendering, error)
 
@@ -271,8 +284,8 @@ def _read(page: pymupdf.Page) -> PageInk:
     text_page = pymupdf.TextPage(structured)
     left, top = bounds.x0, bounds.y0
     words = [
-        Word(_printable(text), (x0 - left, y0 - top, x1 - left, y1 - top))
-        for x0, y0, x1, y1, text, *_ in text_page.extractWORDS()
+        Word(text if text.isprintable() else _printable(text), (x0 - left, y0 - top, x1 - left, y1 - top))
+        for x0, y0, x1, y1, text, _block, _line, _number in text_page.extractWORDS()
         if not text.isspace()
     ]
     pictures: list[types.BBox] = []
@@ -288,8 +301,6 @@ def _read(page: pymupdf.Page) -> PageInk:
 
 def _printable(text: str) -> str:
     """A word without control characters and halves of characters, which no request can carry."""
-    if text.isprintable():
-        return text
     return "".join("\ufffd" if unicodedata.category(one) in ("Cc", "Cs") else one for one in text)
 
 
@@ -301,6 +312,8 @@ def _probe(opened: _Opened, part: Part, settings: ReadingSettings) -> Probed:
     mode = choose_mode(ink, settings.pages)
     if opened.is_laid_out and settings.pages == "auto" and mode == "image" and ink.words:
         mode = "both"  # its text is the file's own, whatever it looks like
+    if part.mode == "native":
+        mode = "native"
     text = TextStats() if mode == "image" else TextStats.of(layout_text(ink.words))
     problems: tuple[Problem, ...] = ()
     if mode == "text" and not ink.words and not ink.is_blank:
@@ -312,14 +325,44 @@ def _probe(opened: _Opened, part: Part, settings: ReadingSettings) -> Probed:
     return Probed(probed, problems)
 
 
+def _why_not_native(opened: _Opened, pages: int, settings: ReadingSettings) -> str | None:
+    """Why a file that is wanted as it is goes as pages all the same; None when it does not, or was not wanted so."""
+    source = opened.source
+    if settings.documents != "native" or source.media_type not in _HANDED_OVER:
+        return None
+    if pages > settings.native_max_pages:
+        how = f"it has {pages:,} pages, and at most {settings.native_max_pages:,} are handed over"
+    elif source.size_bytes > settings.native_max_bytes:
+        how = f"it has {source.size_bytes:,} bytes, and at most {settings.native_max_bytes:,} are handed over"
+    elif opened.document.needs_pass:
+        how = "it needs a password, which the service cannot be given"
+    else:
+        return None
+    return f"{source.name} was sent as pages, not as it is: {how}"
+
+
+def _load_native(opened: _Opened, part: Part, pages: int, is_bearer: bool) -> Loaded:
+    """The whole file, or nothing where another part brings it; and the words of the page for grounding."""
+    words = tuple(_read(opened.page(part.index)).words)
+    if not is_bearer:
+        return Loaded(part, (), words)
+    source = opened.source
+    name = f"document.{_NATIVE[source.media_type]}"
+    return Loaded(part, (types.File(source.path.read_bytes(), source.media_type, name, pages),), words)
+
+
 def _load(opened: _Opened, part: Part, rendering: Rendering) -> Loaded:
     page = opened.page(part.index)
     ink = _read(page)
+    band = Band(tuple(ink.words), 0.0, ink.height_pt)
+    if part.pieces > 1:
+        band = cut_page(ink.words if part.mode != "image" else (), ink.height_pt, part.pieces)[part.piece]
     contents: list[Content] = []
     if part.mode != "image":
-        contents.append(types.Text(layout_text(ink.words)))
+        contents.append(types.Text(layout_text(band.words)))
     if part.mode != "text":
-        contents.append(_render(page, ink, rendering))
+        contents.append(_render(page, ink, band, rendering))
+    # Grounding wants the whole page whatever the piece.
     words = tuple(ink.words) if part.mode != "image" or has_trustworthy_text(ink) else ()
     return Loaded(part, tuple(contents), words)
 
@@ -341,10 +384,14 @@ def _load_again(opened: _Opened, part: Part, rendering: Rendering, error: Except
     return Loaded(part, (), error=_problem(opened.source, part.index, error))
 
 
-def _render(page: pymupdf.Page, ink: PageInk, rendering: Rendering) -> types.Image:
-    fit = fit_page(ink.width_pt, ink.height_pt, rendering)
-    zoom = pymupdf.Matrix(fit.width_px / ink.width_pt, fit.height_px / ink.height_pt)
-    pixmap = page.get_pixmap(matrix=zoom, colorspace=pymupdf.csRGB, alpha=False)
+def _render(page: pymupdf.Page, ink: PageInk, band: Band, rendering: Rendering) -> types.Image:
+    height_pt = band.bottom - band.top
+    fit = fit_page(ink.width_pt, height_pt, rendering)
+    zoom = pymupdf.Matrix(fit.width_px / ink.width_pt, fit.height_px / height_pt)
+    left, top = page.rect.x0, page.rect.y0
+    is_whole = height_pt >= ink.height_pt
+    clip = None if is_whole else pymupdf.Rect(left, top + band.top, left + ink.width_pt, top + band.bottom)
+    pixmap = page.get_pixmap(matrix=zoom, colorspace=pymupdf.csRGB, alpha=False, clip=clip)
     image = PillowImage.frombuffer(
         "RGB", (pixmap.width, pixmap.height), pixmap.samples_mv, "raw", "RGB", pixmap.stride, 1
     )

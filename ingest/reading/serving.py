@@ -20,7 +20,7 @@ from typing import Any
 
 from ingest.config import ReadingSettings
 from ingest.errors import IngestError, TooLarge, Unreadable
-from ingest.reading import PagewiseExtractor, extractor_for
+from ingest.reading import DEFAULT_RENDERING, PagewiseExtractor, SampledExtractor, extractor_for
 from ingest.types import Document, Source
 
 READY, ITEM, DONE, FAILED = "ready", "item", "done", "failed"
@@ -73,7 +73,11 @@ def _serve(stream: BufferedRWPair, memory_bytes: int, timeout_s: float) -> None:
 def _results(operation: str, source: Source, arguments: tuple[Any, ...]) -> Iterator[object]:
     settings: ReadingSettings = arguments[-1]
     extractor = extractor_for(source.media_type, source.name)
-    if operation == "survey":
+    if operation == "prepare":
+        return
+    if isinstance(extractor, SampledExtractor):
+        yield from _sampled(extractor, operation, source, arguments)
+    elif operation == "survey":
         if isinstance(extractor, PagewiseExtractor):
             yield extractor.survey(source, settings), True
         else:
@@ -84,6 +88,23 @@ def _results(operation: str, source: Source, arguments: tuple[Any, ...]) -> Iter
     elif operation == "load":
         loaded: Document = arguments[0]
         yield from extractor.load(loaded, arguments[1], arguments[2], settings)
+    else:
+        raise Unreadable(f"{source.name}: its extractor cannot {operation}")
+
+
+def _sampled(
+    extractor: SampledExtractor, operation: str, source: Source, arguments: tuple[Any, ...]
+) -> Iterator[object]:
+    *given, rendering, spool, settings = arguments
+    rendering = rendering or DEFAULT_RENDERING
+    if operation == "survey":
+        yield extractor.scan(source, rendering, settings, spool)
+    elif operation == "look":
+        yield from extractor.look(given[0], given[1], rendering, settings, spool)
+    elif operation == "settle":
+        yield extractor.settle(given[0], given[1], rendering, settings, spool)
+    elif operation == "load":
+        yield from extractor.fetch(given[0], given[1], rendering, settings, spool)
     else:
         raise Unreadable(f"{source.name}: its extractor cannot {operation}")
 

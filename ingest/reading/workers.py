@@ -27,8 +27,9 @@ from typing import Any, Self, TypeVar
 
 from ingest.config import ReadingSettings
 from ingest.errors import ConfigError, IngestError, SourceError, TooLarge, Unreadable
-from ingest.reading import Probed
+from ingest.reading import Probed, Scan, Span, Spool
 from ingest.reading.serving import DONE, FAILED, ITEM, LENGTH, READY
+from ingest.reading.spools import Spools
 from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
 
 _START_TIMEOUT_S = 60.0
@@ -42,6 +43,8 @@ _PAGES_PER_TIMEOUT = 16
 _PASSED_ON = frozenset(
     "PATH HOME LANG LANGUAGE TZ TMPDIR TEMP TMP LD_LIBRARY_PATH DYLD_LIBRARY_PATH VIRTUAL_ENV SYSTEMROOT".split()
 )
+
+_OUR_MODULES = ("ingest.types", "ingest.errors", "ingest.reading", "ingest.reading.sampling")
 
 _Result = TypeVar("_Result")
 
@@ -58,7 +61,8 @@ class Workers:
     """A pool of worker processes. Use as an async context manager; leaving it ends all workers.
 
     `open` and `load` may be called concurrently; at most `settings.workers` run at once and the others wait their turn.
-    Cancelling a call ends the worker that was at it.
+    Cancelling a call ends the worker that was at it. Frames of videos are kept on disk between the two, at most
+    `settings.spool_bytes` of them; the oldest document gives way.
     """
 
     def __init__(self, settings: ReadingSettings) -> None:
@@ -66,31 +70,44 @@ class Workers:
         self._turns = asyncio.Semaphore(settings.workers)
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
+        self._spools = Spools(settings.spool_bytes)
+        self._preparing: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for task in self._preparing:
+            task.cancel()
+        await asyncio.gather(*self._preparing, return_exceptions=True)
         workers, self._idle = list(self._all), []
         for worker in workers:
             self._end(worker)
         await asyncio.gather(*(worker.closed() for worker in workers))
+        self._spools.close()
 
-    async def open(self, source: Source) -> Document:
+    async def open(self, source: Source, rendering: Rendering | None = None, will_load: bool = True) -> Document:
         """Probe a file: its parts in reading order, those that cannot be read with their `error`.
+
+        Parts of a video depend on the rendering with which they will be loaded; without one the extractor's own is
+        taken. `will_load` says that the parts are going to be loaded, too: frames that are decoded here are then kept
+        on disk until they are sent.
 
         Raises Unreadable, UnsupportedMedia, Encrypted or TooLarge when no part can be had.
         """
-        surveyed: list[tuple[Document, bool]] = []
-        try:
-            await self._call("survey", source, (self._settings,), surveyed.append, self._settings.call_timeout_s)
-        except _WorkerLost as lost:
-            raise _error(lost.code, f"{source.name} cannot be read: {lost.how}") from None
-        if not surveyed:
-            raise Unreadable(f"{source.name} cannot be read: its extractor gave nothing")
-        document, is_pagewise = surveyed[0]
-        if is_pagewise:
-            document = await self._probe(document)
+        spool = self._spools.give(source, rendering, will_load)
+        if spool.keeps_frames and self._settings.workers > 1:
+            self._prepare(source)
+        surveyed = await self._once("survey", source, (rendering, spool, self._settings))
+        document: Document
+        if isinstance(surveyed, Scan):
+            document = surveyed.document
+            if surveyed.spans:
+                document = await self._look(surveyed, rendering, spool)
+        else:
+            document, is_pagewise = surveyed
+            if is_pagewise:
+                document = await self._probe(document)
         if not document.parts:
             raise Unreadable(f"{source.name} has no pages: it is damaged or cut off; export or download it again")
         first = document.parts[0].error
@@ -104,8 +121,65 @@ class Workers:
         def failed(part: Part, problem: Problem) -> Loaded:
             return Loaded(part, (), error=problem)
 
-        loaded = await self._each("load", document, list(parts), lambda rest: (document, rest, rendering), failed)
+        # The frames of a long video are many, and one call needs a few of them.
+        sent = replace(document, parts=()) if document.medium == "video" else document
+        spool = self._spools.find(document.source, rendering)
+        loaded = await self._each("load", document, list(parts), lambda rest: (sent, rest, rendering, spool), failed)
         return tuple(loaded)
+
+    async def _once(self, operation: str, source: Source, arguments: tuple[object, ...]) -> Any:
+        """The one result of a call about a whole file."""
+        results: list[Any] = []
+        try:
+            await self._call(operation, source, arguments, results.append, self._settings.call_timeout_s)
+        except _WorkerLost as lost:
+            raise _error(lost.code, f"{source.name} cannot be read: {lost.how}") from None
+        if not results:
+            raise Unreadable(f"{source.name} cannot be read: its extractor gave nothing")
+        return results[0]
+
+    def _prepare(self, source: Source) -> None:
+        """Have another worker start and import its libraries while the first one lists the packets of a video."""
+
+        async def prepare() -> None:
+            with contextlib.suppress(IngestError, _WorkerLost):  # the call that needs it will tell
+                await self._call("prepare", source, (self._settings,), lambda _: None, _START_TIMEOUT_S)
+
+        if len(self._all) < self._settings.workers:
+            task = asyncio.ensure_future(prepare())
+            self._preparing.add(task)
+            task.add_done_callback(self._preparing.discard)
+
+    async def _look(self, scan: Scan, rendering: Rendering | None, spool: Spool) -> Document:
+        """Have the spans of a video looked at, as many at once as there are workers, and its parts made.
+
+        Spans are taken one after the other, not shared out beforehand: none knows how long another takes, and the time
+        that one may take must not run while it waits.
+        """
+        document = scan.document
+        results: list[list[Probed]] = [[] for _ in scan.spans]
+        waiting = iter(enumerate(scan.spans))
+
+        def failed(part: Part, problem: Problem) -> Probed:
+            return Probed(replace(part, error=problem))
+
+        async def work() -> list[Probed]:
+            for place, span in waiting:
+
+                def arguments(rest: list[Part], span: Span = span) -> tuple[object, ...]:
+                    left = Span(span.candidates[len(span.parts) - len(rest) :], tuple(rest))
+                    return document, left, rendering, self._spools.current(spool)
+
+                results[place] = await self._each("look", document, list(span.parts), arguments, failed)
+                self._spools.count(spool, sum(probed.stored_bytes for probed in results[place]))
+            return []
+
+        await _concatenate(work() for _ in range(min(self._settings.workers, len(scan.spans))))
+        probed = tuple(each for span in results for each in span)
+        settled: Document = await self._once(
+            "settle", document.source, (document, probed, rendering, spool, self._settings)
+        )
+        return settled
 
     async def _probe(self, document: Document) -> Document:
         shells = document.parts
@@ -219,7 +293,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         """The classes that answers are made of. Raises UnpicklingError for anything else."""
-        if module_name in ("ingest.types", "ingest.errors", "ingest.reading") and "." not in global_name:
+        if module_name in _OUR_MODULES and "." not in global_name:
             found = super().find_class(module_name, global_name)
             if isinstance(found, type):
                 return found
@@ -366,7 +440,9 @@ async def _concatenate(calls: Iterable[Coroutine[Any, Any, list[_Result]]]) -> l
 
 
 def _on_page(problem: Problem, part: Part, source: Source) -> Problem:
-    where, prefix = f"{part.kind} {part.number}", f"{source.name}: "
+    # Frames are numbered when it is known which of them stay.
+    where = f"{part.kind} at {part.moments[0].timestamp_s:.1f} s" if part.moments else f"{part.kind} {part.number}"
+    prefix = f"{source.name}: "
     told = problem.message.removeprefix(prefix)
     message = f"{prefix}{where}: {told}" if told != problem.message else f"{told} ({where})"
     return replace(problem, message=message, part_index=part.index)

@@ -18,13 +18,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ingest.showing.text import STATUS_STYLES, count, duration, printable, shortened, with_reason
+from ingest.showing.text import STATUS_STYLES, count, dollars, duration, printable, shortened, with_reason
 from ingest.types import Event
 
 Mode: TypeAlias = Literal["live", "lines", "quiet"]
 
 _NAMES_SHOWN = 6
-_TROUBLE = ("partial", "failed")
+_TROUBLE = ("partial", "failed", "skipped")
 _SILENCE_S = 15.0
 """In line mode a sign of life is given when nothing was printed for this long."""
 
@@ -140,6 +140,8 @@ class Progress:
         with contextlib.suppress(OSError):
             if event.kind == "document_finished":
                 self._say_finished(event, place)
+            elif event.kind == "run_planned":
+                self._say_planned(event)
             elif self._mode == "lines" and event.kind == "run_started":
                 self._say_line(count(event.documents, "document"))
             elif self._mode == "lines" and self._clock() - self._said_s >= _SILENCE_S:
@@ -161,6 +163,16 @@ class Progress:
         elif status in _TROUBLE:
             text = Text(f"{status:<8} ", STATUS_STYLES[status])
             self._console.print(text.append(told, "default"), soft_wrap=False)
+
+    def _say_planned(self, event: Event) -> None:
+        """The price before the first call; a model that is free has none to tell."""
+        told = count(event.requests, "request")
+        if event.ceiling_usd:
+            told = f"{told}: {dollars(event.expected_usd)} expected, {dollars(event.ceiling_usd)} at most"
+        if self._mode == "lines":
+            self._say_line(f"Planned {told}")
+        else:
+            self._console.print(Text(f"Planned {told}"))
 
     def _say_line(self, line: str) -> None:
         self._said_s = self._clock()

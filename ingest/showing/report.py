@@ -18,12 +18,15 @@ from ingest.recipes import schema_fields
 from ingest.record import (
     DocumentRow,
     Evidence,
+    Forecast,
     ModelInfo,
     Plan,
     PlanRow,
     RecipeInfo,
     Record,
+    Remainder,
     RunSummary,
+    Spending,
     Totals,
 )
 from ingest.showing.text import (
@@ -92,7 +95,7 @@ def plan_table(plan: Plan, look: Look = PLAIN) -> str:
         items += ["", _documents_table(names, plan.documents, plan.totals, columns, look)]
     reasons = [(row.name, "failed", row.problem) for row in plan.documents if row.problem]
     items += _reasons(reasons, look, "Cannot be read")
-    items += ["", Text(_price(plan.totals))]
+    items += ["", Text(_price(plan.totals)), *_limit(plan), *_choices_table(plan)]
     return rendered(*items, width=look.columns, color=look.color)
 
 
@@ -142,8 +145,8 @@ def records_table(records: Sequence[Record], look: Look = PLAIN) -> str:
 
 
 def findings_table(findings: Sequence[tuple[str, str, str]], look: Look = PLAIN) -> str:
-    """What `ingest doctor` found: subject, state (ok, absent, missing), words."""
-    styles = {"ok": "green", "absent": "yellow", "missing": "red"}
+    """What `ingest doctor` found: subject, state (ok, absent, drift, missing), words."""
+    styles = {"ok": "green", "absent": "yellow", "drift": "yellow", "missing": "red"}
     table = Table.grid(padding=(0, 2, 0, 0))
     for about, state, told in findings:
         table.add_row(Text(state, styles.get(state, "")), Text(printable(about), "bold"), Text(printable(told)))
@@ -173,7 +176,7 @@ def recipe_table(recipe: Recipe, look: Look = PLAIN) -> str:
     if recipe.description:
         items.append(Text(printable(recipe.description)))
     items += ["", table]
-    sections = {"reading": recipe.reading, "asking": recipe.asking, "planning": recipe.planning, "merge": recipe.merge}
+    sections = {name: getattr(recipe, name) for name in ("reading", "asking", "planning", "budget", "merge")}
     settings = [
         f"  {name}.{key} = {json.dumps(value)}" for name, part in sections.items() for key, value in part.items()
     ]
@@ -305,14 +308,137 @@ def _closing(summary: RunSummary) -> list[str]:
     counts = {status: getattr(summary, status) for status in STATUS_STYLES}
     told = ", ".join(f"{number:,} {status}" for status, number in counts.items() if number) or "no documents"
     spent = "" if summary.spent_usd is None else f", {dollars(summary.spent_usd)} spent"
+    if summary.spent_usd is not None and summary.max_cost_usd is not None:
+        spent += f" of {dollars(summary.max_cost_usd)} allowed"
     lines = [
         f"{told} in {duration(summary.elapsed_s)}; {count(summary.requests_sent, 'request')} sent in this run{spent}.",
+        *_money(summary),
     ]
     if kept := summary.totals.from_ledger:
         lines.append(f"{count(kept, 'answer')} came from the ledger.")
     if summary.output:
         lines.append(f"Records are in {printable(summary.output)}")
     return lines
+
+
+def _money(summary: RunSummary) -> list[str]:
+    """Plan and spending, what was lost and what is left; nothing where nothing costs anything."""
+    lines, planned, rest = list[str](), summary.planned, summary.remaining
+    if planned is not None and planned.cost_usd_ceiling:
+        lines.append(f"The plan was {count(planned.requests, 'request')}: {_range(planned)}.")
+    if summary.spent_usd:
+        lines += spending_lines(summary.spending)
+    if summary.earlier_unsettled_calls:
+        lost = dollars(summary.earlier_unsettled_usd)
+        lines.append(
+            f"Runs that were killed earlier left {count(summary.earlier_unsettled_calls, 'call')} unsettled:"
+            f" up to {lost} may have been billed for them besides."
+        )
+    if rest is not None:
+        lines.append(
+            f"Left for lack of money: {count(rest.requests, 'request')} about {count(rest.documents, 'document')},"
+            f" {_range(rest)}. {rest.reason[:1].upper()}{rest.reason[1:]}."
+        )
+    return lines
+
+
+def spending_lines(spending: Spending) -> list[str]:
+    """Where money went, in sentences: by kind of token and tier, and what bought nothing."""
+    kinds = {
+        "input": spending.by_kind.input_usd,
+        "cached input": spending.by_kind.cached_usd,
+        "output": spending.by_kind.output_usd,
+        "reasoning": spending.by_kind.reasoning_usd,
+    }
+    told = ", ".join(f"{dollars(amount)} {name}" for name, amount in kinds.items() if amount)
+    lines = [f"By kind of token: {told}."] if told else []
+    if len(spending.by_tier) > 1:
+        tiers = (
+            f"{dollars(row.cost_usd)} for {count(row.calls, 'call')} up to {int(row.name):,} input tokens"
+            for row in spending.by_tier
+        )
+        lines.append(f"By price tier: {', '.join(tiers)}.")
+    if spending.retries:
+        lines.append(f"{dollars(spending.retries_usd)} of it went to {count(spending.retries, 'repeated call')}.")
+    if spending.cut_off:
+        answers = count(spending.cut_off, "answer")
+        lines.append(f"{dollars(spending.cut_off_usd)} of it went to {answers} cut off at the output limit.")
+    if spending.unconfirmed_calls:
+        lines.append(
+            f"{dollars(spending.unconfirmed_usd)} of it is for {count(spending.unconfirmed_calls, 'call')} that died"
+            " before the service said what was used, booked at the most that can have been billed."
+        )
+    return lines
+
+
+def books_table(books: Spending, look: Look = PLAIN) -> str:
+    """What all runs into a folder have cost, by recipe."""
+    table = _table()
+    table.add_column("all runs, by recipe", count(books.calls, "call"))
+    for head, total in (
+        ("calls", f"{books.calls:,}"),
+        ("tokens in", ""),
+        ("out", ""),
+        ("cost", dollars(books.total_usd)),
+    ):
+        table.add_column(head, total, justify="right", no_wrap=True)
+    for row in books.by_recipe:
+        numbers = (f"{row.calls:,}", compact(row.input_tokens), compact(row.output_tokens), dollars(row.cost_usd))
+        table.add_row(Text(printable(row.name)), *(Text(number) for number in numbers))
+    items: list[RenderableType] = [table, ""]
+    items += [Text(line) for line in spending_lines(books)]
+    if books.unsettled_calls:
+        told = f"{count(books.unsettled_calls, 'call')} of these never ended"
+        items.append(Text(f"{told}: under way, or lost with a run that was killed."))
+    return rendered(*items, width=look.columns, color=look.color)
+
+
+def _range(priced: Forecast | Remainder | PlanRow) -> str:
+    return f"{dollars(priced.cost_usd_expected)} expected, {dollars(priced.cost_usd_ceiling)} at most"
+
+
+def _choices_table(plan: Plan) -> list[RenderableType]:
+    """What other settings would change, each beside the present price; nothing for a model that is free."""
+    if not plan.totals.cost_usd_ceiling or not plan.choices:
+        return []
+    table = _table(footer=False)
+    table.add_column("with", no_wrap=True)
+    for head in ("requests", "tokens in", "cost", "change"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    now = plan.totals
+    table.add_row(
+        Text("these settings", "bold"),
+        Text(f"{now.requests:,}"),
+        Text(compact(now.input_tokens_expected)),
+        Text(dollars(now.cost_usd_expected)),
+    )
+    for choice in plan.choices:
+        change = choice.difference_usd
+        style = "" if not change else "green" if change < 0 else "yellow"
+        sign = "" if change is None else "–" if change < 0 else "+"
+        table.add_row(
+            Text(choice.name),
+            Text(f"{choice.requests:,}"),
+            Text(compact(choice.input_tokens_expected)),
+            Text(dollars(choice.cost_usd_expected)),
+            Text(f"{sign}{dollars(None if change is None else abs(change))}", style),
+            Text(choice.note, "dim"),
+        )
+    return ["", Text("What other settings would cost", "bold"), table]
+
+
+def _limit(plan: Plan) -> list[RenderableType]:
+    limit, total = plan.max_cost_usd, plan.totals
+    if limit is None or total.cost_usd_expected is None or total.cost_usd_ceiling is None:
+        return []
+    if total.cost_usd_ceiling <= limit:
+        told = f"The limit of {dollars(limit)} covers all of it."
+    elif total.cost_usd_expected <= limit:
+        told = f"The limit of {dollars(limit)} covers what is expected; if it costs more, the run stops and can go on."
+    else:
+        told = f"The limit of {dollars(limit)} does not cover what is expected: the run would stop early."
+    return [Text(told)]
 
 
 def _price(total: PlanRow) -> str:
@@ -322,8 +448,8 @@ def _price(total: PlanRow) -> str:
     tokens = f"{total.input_tokens_expected:,} input tokens expected, {total.input_tokens_safe:,} at most"
     if total.cost_usd_ceiling is None:
         return f"{requests}: {tokens}; the profile has no prices."
-    expected, ceiling = dollars(total.cost_usd_expected), dollars(total.cost_usd_ceiling)
-    return f"{requests}: {tokens}; {expected} expected, {ceiling} at most. Nothing was sent."
+    dear = f" {total.dear_requests:,} of them at the higher price." if total.dear_requests else ""
+    return f"{requests}: {tokens}; {_range(total)}.{dear} Nothing was sent."
 
 
 def _coverage(record: Record) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -24,14 +24,14 @@ def values(name: str) -> st.SearchStrategy[Any]:
     return st.none() | lists if isinstance(STRATEGIES[name], Align) else SCALARS | lists
 
 
-def merge_with(name: str, found: list[Any]) -> Merged:
-    """The field `f` of as many chunks as values; chunk i owns page i + 1 and cites it."""
+def merge_with(name: str, found: list[Any], order: Sequence[int] = ()) -> Merged:
+    """The field `f` of as many chunks as values; chunk i owns page i + 1 and cites it. Answers come in `order`."""
     schema = {"properties": {"f": {"x-merge": name, "x-merge-key": "id"}}}
     partials = [
         Partial(Chunk(i, (Part(i, "page", "text"),)), {"f": value}, {"/f": Cite(i + 1)})
         for i, value in enumerate(found)
     ]
-    return merge(partials, schema)
+    return merge([partials[i] for i in order] or partials, schema)
 
 
 def leaves(value: Any, pointer: str = "") -> Iterator[str]:
@@ -98,5 +98,45 @@ def test_conflicts_hold_every_side(name: str) -> None:
             assert conflict.chosen in [side.value for side in conflict.sides]
             for side, chunks in zip(conflict.sides, origins, strict=True):
                 assert side.chunk in {origin.chunk_index for origin in chunks}
+
+    check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_of_arrival_changes_nothing(name: str) -> None:
+    """Answers come when they come."""
+
+    @given(st.lists(values(name), min_size=1, max_size=4), st.randoms(use_true_random=False))
+    def check(found: list[Any], dice: Any) -> None:
+        order = list(range(len(found)))
+        dice.shuffle(order)
+        assert merge_with(name, found, order) == merge_with(name, found)
+
+    check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_repeated_from_context_changes_nothing(name: str) -> None:
+    """A chunk that repeats its neighbour's page, with that page as evidence, is no second source."""
+
+    @given(st.lists(values(name), min_size=2, max_size=4))
+    def check(found: list[Any]) -> None:
+        schema = {"properties": {"f": {"x-merge": name, "x-merge-key": "id"}}}
+        parts = [Part(i, "page", "text") for i in range(len(found))]
+        plain, repeating = [], []
+        for i, value in enumerate(found):
+            chunk = Chunk(i, (parts[i],), (parts[i - 1],) if i else ())
+            items = {f"/f/{n}": Cite(i + 1) for n in range(len(value))} if isinstance(value, list) else {}
+            plain.append(Partial(chunk, {"f": value}, {"/f": Cite(i + 1), **items}))
+            before = found[i - 1] if i else None
+            if value is None and before not in (None, "", []):
+                repeating.append(Partial(chunk, {"f": before}, {"/f": Cite(i)}))
+            elif isinstance(value, list) and isinstance(before, list) and isinstance(STRATEGIES[name], Align):
+                both = [*before, *value]
+                cites = {f"/f/{n}": Cite(i if n < len(before) else i + 1) for n in range(len(both))}
+                repeating.append(Partial(chunk, {"f": both}, cites))
+            else:
+                repeating.append(plain[-1])
+        assert merge(repeating, schema).data == merge(plain, schema).data
 
     check()

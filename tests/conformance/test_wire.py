@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from importlib import metadata
 from typing import Any
 
 import pytest
 
-from ingest.asking.wire import WIRES, Wire, load_wire
+from ingest.asking.wire import WIRES, Wire, ladder, load_wire, wire_names
 from ingest.errors import (
     AuthRejected,
+    CallTimeout,
     ConfigError,
     ContentRefused,
     ContextExceeded,
@@ -22,8 +25,15 @@ from ingest.errors import (
     ServerFailed,
 )
 from ingest.profile import Quirks
-from ingest.types import HttpReply, Usage, Word
-from tests import fakes
+from ingest.types import File, HttpReply, Text, Usage, Video, Word
+from tests import fakes, sdk_types, wire_samples
+
+
+@pytest.fixture(params=sorted(WIRES))
+def protocol(request: pytest.FixtureRequest) -> str:
+    """Each protocol's name."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture(params=sorted(WIRES))
@@ -47,8 +57,9 @@ def test_a_call_is_json_and_holds_the_request(wire: Wire, rung: Any) -> None:
     call = wire.encode(request, fakes.make_profile())
     text = json.dumps(call.body)
     image = base64.b64encode(b"\xff\xd8\xff").decode()
-    assert text.index("Extract.") < text.index("opening") < text.index(f"data:image/jpeg;base64,{image}")
-    assert text.index(image) < text.index("closing")
+    assert "Extract." in text
+    assert text.index("opening") < text.index(image) < text.index("closing")
+    assert "image/jpeg" in text
     assert call.body["model"] == "seed-2-0-pro"
     assert not call.path.startswith("/")
     assert ('"additionalProperties"' in text) == (rung != "prompt")
@@ -129,6 +140,200 @@ def test_a_long_server_message_is_shortened(wire: Wire) -> None:
         wire.decode(reply(fakes.error_body("InvalidParameter", "response_format " + "x" * 5000), 400))
     assert len(caught.value.message) < 500
     assert "response_format" in caught.value.message
+
+
+def test_caching_is_sent_where_no_schema_is(wire: Wire) -> None:
+    """On the prompt rung nothing speaks against it."""
+    request = fakes.make_request(rung="prompt", parameters={"max_tokens": 10, "enable_caching": True})
+    assert wire.encode(request, fakes.make_profile()).body["enable_caching"] is True
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("rung", ["json_schema", "tool", "prompt"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"max_tokens": 10, "enable_thinking": False},
+        {"max_tokens": 65_536, "enable_thinking": True, "reasoning_effort": "low", "stop": ["END", "two words"]},
+        {"max_tokens": 10, "enable_web_search": True, "image_detail": "low"},
+    ],
+)
+def test_the_sdks_type_models_take_every_request(protocol: str, rung: Any, is_streamed: bool, given: Any) -> None:
+    """The SDKs are others' reading of the protocols; beside their fields we send only what the gateway documents."""
+    pytest.importorskip("openai")
+    pytest.importorskip("anthropic")
+    contents = (*fakes.make_request(image=True).contents, File(b"%PDF-1.7", "application/pdf", "document.pdf", 2))
+    request = fakes.make_request(contents=contents, rung=rung, parameters=given)
+    body = load_wire(protocol).encode(request, fakes.make_profile(), is_streamed).body
+    assert sdk_types.check_body(protocol, body) <= sdk_types.GATEWAY_FIELDS
+    assert bool(body.get("stream")) == is_streamed
+
+
+def test_documents_go_as_parts_of_their_own(protocol: str) -> None:
+    """A PDF handed over whole keeps its bytes and its type on every protocol."""
+    file = File(b"%PDF-1.7", "application/pdf", "document.pdf", 2)
+    body = load_wire(protocol).encode(fakes.make_request(contents=(Text("a"), file)), fakes.make_profile()).body
+    text = json.dumps(body)
+    assert base64.b64encode(file.data).decode() in text
+    assert "application/pdf" in text
+    assert "document.pdf" in text
+
+
+def test_videos_go_where_the_protocol_has_a_part_for_them(protocol: str) -> None:
+    """The rate is said on the part and, for the gateway, once more at the top; without a part the way out is named."""
+    request = fakes.make_request(contents=(Video(b"mp4", "video/mp4", 12.0, 0.5),))
+    if protocol == "messages":
+        with pytest.raises(ConfigError, match=r"no video part.*--video frames"):
+            load_wire(protocol).encode(request, fakes.make_profile())
+        return
+    body = load_wire(protocol).encode(request, fakes.make_profile()).body
+    assert f"data:video/mp4;base64,{base64.b64encode(b'mp4').decode()}" in json.dumps(body)
+    assert json.dumps(body).count('fps": 0.5') == 2
+    rated = replace(request, parameters={"max_tokens": 10, "video_fps": 2.0})
+    assert json.dumps(load_wire(protocol).encode(rated, fakes.make_profile()).body).count('fps": 2.0') == 2
+
+
+@pytest.mark.parametrize("name", ["frequency_penalty", "presence_penalty"])
+def test_penalties_go_only_where_the_protocol_has_them(protocol: str, name: str) -> None:
+    """A parameter that is silently dropped is worse than one that is refused."""
+    request = fakes.make_request(parameters={"max_tokens": 10, name: 0.5})
+    if protocol == "chat":
+        assert load_wire(protocol).encode(request, fakes.make_profile()).body[name] == 0.5
+    else:
+        with pytest.raises(ConfigError, match=rf"{protocol} protocol has no {name}.*--protocol chat"):
+            load_wire(protocol).encode(request, fakes.make_profile())
+    neutral = fakes.make_request(parameters={"max_tokens": 10, name: 0.0})
+    assert name not in load_wire(protocol).encode(neutral, fakes.make_profile()).body
+
+
+def test_stops_go_in_the_form_the_endpoint_takes(protocol: str) -> None:
+    """The gateway wants one string with commas, others a list; a comma inside a word would make two of it."""
+    wire = load_wire(protocol)
+    request = fakes.make_request(parameters={"max_tokens": 10, "stop": ["END", "STOP"]})
+    body = wire.encode(request, fakes.make_profile()).body
+    plain = fakes.make_profile(quirks=Quirks())
+    if protocol == "messages":
+        assert body["stop_sequences"] == ["END", "STOP"]
+        assert "stop" not in body
+    else:
+        assert body["stop"] == "END,STOP"
+    if protocol == "chat":
+        assert wire.encode(request, plain).body["stop"] == ["END", "STOP"]
+    if protocol == "responses":
+        with pytest.raises(ConfigError, match="--protocol chat"):
+            wire.encode(request, plain)
+    with pytest.raises(ConfigError, match="comma"):
+        wire.encode(fakes.make_request(parameters={"stop": ["a,b"]}), fakes.make_profile())
+
+
+def test_every_protocol_sends_what_the_gateway_needs(protocol: str) -> None:
+    """Answers unchanged, thinking off unless asked, a system message in place of the gateway's, an explicit limit."""
+    body = load_wire(protocol).encode(fakes.make_request(image=True), fakes.make_profile()).body
+    assert body["disable_formatting"] is True
+    assert body["enable_thinking"] is False
+    assert body["image_detail"] == "high"
+    system = {"chat": "messages", "responses": "input"}.get(protocol)
+    assert (body[system][0]["role"] if system else body["system"]) in ("system", "Extract.")
+    assert body.get("max_tokens", body.get("max_output_tokens")) == 1000
+    assert not {"temperature", "top_p", "stop", "enable_caching", "enable_web_search", "n", "seed"} & body.keys()
+    without = load_wire(protocol).encode(fakes.make_request(image=True), fakes.make_profile(quirks=Quirks())).body
+    assert not sdk_types.GATEWAY_FIELDS & without.keys()
+
+
+@pytest.mark.parametrize("tool", [False, True])
+def test_every_protocol_gives_the_same_reply(protocol: str, tool: bool) -> None:
+    """Text, reason, tokens, model and id are one thing to all that follows, whatever the dialect."""
+    body = wire_samples.body(protocol, '{"a": 1}', tool=tool)
+    got = load_wire(protocol).decode(reply(body))
+    assert json.loads(got.text) == {"a": 1}
+    assert got.usage == Usage(100, 20, 5, 30)
+    assert got.finish_reason == ("tool_calls" if tool else "stop")
+    assert (got.model, got.request_id) == ("upstream-id", "id-1")
+    assert load_wire(protocol).usage(body) == got.usage
+    assert load_wire(protocol).decode(reply(body, x_request_id="req-7")).request_id == "req-7"
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_every_protocol_tells_why_an_answer_is_short(protocol: str, reason: str) -> None:
+    """A cut-off or filtered answer must never pass for a whole one."""
+    got = load_wire(protocol).decode(reply(wire_samples.body(protocol, '{"a": ', reason=reason)))
+    assert got.finish_reason == reason
+
+
+def test_every_protocol_brings_the_words_of_the_local_engine(protocol: str) -> None:
+    """They are what scanned pages are grounded in, streamed or not."""
+    pages = {"x_page_words": [{"page": 3, "words": [[0.1, 0.2, 0.3, 0.25, "Total"]]}]}
+    (page,) = load_wire(protocol).decode(reply(wire_samples.body(protocol, "{}") | pages)).page_words
+    assert page.words == (Word("Total", (0.1, 0.2, 0.3, 0.25)),)
+
+
+def test_an_answer_without_an_answer_is_a_failure_on_every_protocol(protocol: str) -> None:
+    """An empty success must not become an empty record."""
+    bodies: dict[str, list[Any]] = {
+        "chat": [{"choices": [{"message": None}]}],
+        "responses": [
+            {"status": "completed", "output": None},
+            {"status": "completed", "output": []},
+            {"status": "in_progress", "output": [{"type": "message"}]},
+            {"status": "failed", "output": [], "error": None},
+        ],
+        "messages": [{"content": None}, {"content": [], "stop_reason": "end_turn"}],
+    }
+    for body in bodies[protocol]:
+        with pytest.raises(ServerFailed):
+            load_wire(protocol).decode(reply(body))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        (400, "invalid_request_error", RequestRejected),
+        (401, "authentication_error", AuthRejected),
+        (402, "billing_error", QuotaExhausted),
+        (403, "permission_error", AuthRejected),
+        (413, "request_too_large", ContextExceeded),
+        (429, "rate_limit_error", RateLimited),
+        (500, "api_error", ServerFailed),
+        (504, "timeout_error", CallTimeout),
+        (529, "overloaded_error", Overloaded),
+    ],
+)
+def test_errors_in_the_envelope_of_messages(status: int, kind: str, expected: type[ModelError]) -> None:
+    """Its errors have a type where the others have a code."""
+    with pytest.raises(ModelError) as caught:
+        load_wire("messages").decode(reply(wire_samples.error_body("messages", kind), status))
+    assert type(caught.value) is expected
+
+
+def test_cached_tokens_of_messages_count_as_input() -> None:
+    """They stand beside the input there, and the price step is set by both."""
+    counts = {"input_tokens": 10, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 3, "output_tokens": 2}
+    body = wire_samples.body("messages", "{}") | {"usage": counts}
+    assert load_wire("messages").decode(reply(body)).usage == Usage(18, 2, 0, 5)
+
+
+def test_rungs_follow_profile_and_protocol() -> None:
+    """The gateway documents only tools for messages: asking for a schema there first would waste a call."""
+    profile = fakes.make_profile()
+    assert ladder(profile, "chat") == ladder(profile, "responses") == ("json_schema", "tool", "prompt")
+    assert ladder(profile, "messages") == ("tool", "prompt")
+    assert ladder(fakes.make_profile(ladder=["json_schema"]), "messages") == ("json_schema",)
+
+
+def test_a_protocol_of_another_package_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A company's own gateway should need a package, not a fork."""
+    point = metadata.EntryPoint("mine", "ingest.asking.wire.chat_completions", "ingest.wire")
+    broken = metadata.EntryPoint("broken", "no_such_module_at_all", "ingest.wire")
+
+    def entry_points(**chosen: str) -> list[metadata.EntryPoint]:
+        points = [point, broken] if chosen["group"] == "ingest.wire" else []
+        return [found for found in points if chosen.get("name", found.name) == found.name]
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+    assert load_wire("mine").encode(fakes.make_request(), fakes.make_profile()).path == "chat/completions"
+    assert "mine" in wire_names()
+    with pytest.raises(ConfigError, match=r"broken protocol .*cannot be loaded"):
+        load_wire("broken")
 
 
 # --- chat completions ---

@@ -48,9 +48,9 @@ def derive(
     Raises ConfigError for a schema that asks for nothing, or for something no strict schema can express.
     """
     check_document_schema(document_schema)
-    shape, table = normalise(document_schema, reserved_names(evidence))
+    shape, table = normalise(document_schema, reserved_names(evidence, medium))
     _check_asks_something(document_schema, resolve(shape, table))
-    schema = write(shape, table, evidence)
+    schema = write(shape, table, evidence, medium)
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     title = schema_name(name or document_schema.get("title"))
     return ChunkSchema(title, schema, evidence, text, shape, table, medium)
@@ -62,7 +62,7 @@ def restore(answer: Json, chunk_schema: ChunkSchema) -> tuple[Json, dict[str, Ci
     Evidence fields are gone from the data. Null stays where the user's schema allows or requires the property, and
     is left out elsewhere. A cite's JSON Pointer names a leaf, or an entry of a list whose leaves share the cite.
     """
-    return restore_shape(answer, chunk_schema.shape, chunk_schema.table, chunk_schema.evidence)
+    return restore_shape(answer, chunk_schema.shape, chunk_schema.table, chunk_schema.evidence, chunk_schema.medium)
 
 
 def _check_asks_something(document_schema: JsonObject, root: Shape) -> None:

@@ -22,13 +22,17 @@ from ingest.asking.schema.shapes import (
     admits_null,
     resolve,
 )
-from ingest.asking.schema.write import KEY, PAGE, QUOTE, REST, VALUE, first_place, position_name
-from ingest.types import Cite, EvidenceMode, Json
+from ingest.asking.schema.write import KEY, QUOTE, REST, TIME, VALUE, first_place, place_name, position_name
+from ingest.types import Cite, EvidenceMode, Json, Medium
+
+_NO_CITE = Cite(None)
 
 
-def restore_shape(answer: Json, shape: Shape, table: Table, evidence: EvidenceMode) -> tuple[Json, dict[str, Cite]]:
+def restore_shape(
+    answer: Json, shape: Shape, table: Table, evidence: EvidenceMode, medium: Medium = "pages"
+) -> tuple[Json, dict[str, Cite]]:
     """The data in the user's shape and the cites by JSON Pointer into it."""
-    restorer = _Restorer(table, evidence)
+    restorer = _Restorer(table, evidence, medium)
     if not isinstance(resolve(shape, table), ObjectShape):
         answer = answer.get(VALUE) if isinstance(answer, dict) else None
     data = restorer.restore(shape, answer, first_place(evidence), "")
@@ -36,10 +40,11 @@ def restore_shape(answer: Json, shape: Shape, table: Table, evidence: EvidenceMo
 
 
 class _Restorer:
-    def __init__(self, table: Table, evidence: EvidenceMode) -> None:
+    def __init__(self, table: Table, evidence: EvidenceMode, medium: Medium) -> None:
         self.cites: dict[str, Cite] = {}
         self._table = table
         self._has_evidence = evidence != "none"
+        self._place = place_name(medium)
 
     def restore(self, shape: Shape, answer: Json, place: Place, pointer: str, is_option: bool = False) -> Json:
         """The value at `pointer`. What does not fit its shape is passed through as it came."""
@@ -74,11 +79,11 @@ class _Restorer:
     def _cite(self, answer: dict[str, Json], pointer: str) -> None:
         if not self._has_evidence:
             return
-        number, quote = answer.get(PAGE), answer.get(QUOTE)
-        number = number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
+        place, quote = answer.get(self._place), answer.get(QUOTE)
         quote = quote.strip() or None if isinstance(quote, str) else None
-        if number is not None or quote is not None:
-            self.cites[pointer] = Cite(number, quote)
+        cite = Cite(None, quote, _seconds(place)) if self._place == TIME else Cite(_number(place), quote)
+        if cite != _NO_CITE:
+            self.cites[pointer] = cite
 
     def _object(
         self, shape: ObjectShape, answer: dict[str, Json], place: Place, pointer: str, is_option: bool
@@ -171,7 +176,7 @@ class _Restorer:
             return not is_option
         if isinstance(shape, Leaf):
             if self._has_evidence and place is not Place.INSIDE:
-                if not isinstance(answer, dict) or not answer.keys() <= {PAGE, QUOTE, VALUE}:
+                if not isinstance(answer, dict) or not answer.keys() <= {self._place, QUOTE, VALUE}:
                     return False
                 answer = answer.get(VALUE)
             return answer is None or any(_is_in(core, answer) for core in shape.cores)
@@ -190,7 +195,7 @@ class _Restorer:
     def _fits_names(
         self, shape: ObjectShape | TupleShape, answer: dict[str, Json], place: Place, is_option: bool
     ) -> bool:
-        evidence = {PAGE, QUOTE} if self._has_evidence and place is Place.ENTRY else set()
+        evidence = {self._place, QUOTE} if self._has_evidence and place is Place.ENTRY else set()
         parts = list(_parts(shape, place, is_option))
         if answer.keys() - evidence != {name for name, _, _ in parts}:
             return False
@@ -209,6 +214,17 @@ def _parts(shape: ObjectShape | TupleShape, place: Place, is_option: bool) -> It
         yield field.wire_name, field.shape, Place.INSIDE if is_plain else place.below
     if shape.entries is not None:
         yield shape.entries_name, shape.entries, place.below
+
+
+def _number(place: Json) -> int | None:
+    """The number of a page, None for anything else."""
+    return place if isinstance(place, int) and not isinstance(place, bool) and place > 0 else None
+
+
+def _seconds(place: Json) -> float | None:
+    """Seconds from the start of a video, None for anything else."""
+    is_time = isinstance(place, int | float) and not isinstance(place, bool) and 0 <= place < float("inf")
+    return float(place) if is_time else None
 
 
 def _is_blank(value: Json) -> bool:

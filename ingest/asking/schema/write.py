@@ -28,9 +28,9 @@ from ingest.asking.schema.shapes import (
     resolve,
 )
 from ingest.errors import ConfigError
-from ingest.types import EvidenceMode, JsonObject
+from ingest.types import EvidenceMode, JsonObject, Medium
 
-PAGE, QUOTE, VALUE, KEY, REST = "_page", "_quote", "value", "key", "rest"
+PAGE, TIME, QUOTE, VALUE, KEY, REST = "_page", "_time_s", "_quote", "value", "key", "rest"
 _NULL: JsonObject = {"type": "null"}
 # A schema of this size is beyond any model's window.
 _MAX_NODES = 50_000
@@ -48,26 +48,33 @@ def first_place(evidence: EvidenceMode) -> Place:
     return Place.INSIDE if evidence == "none" else Place.OUTSIDE
 
 
-def reserved_names(evidence: EvidenceMode) -> frozenset[str]:
+def place_name(medium: Medium) -> str:
+    """The evidence field that says where a value stands: the number of a page, or seconds of a video."""
+    return TIME if medium == "video" else PAGE
+
+
+def reserved_names(evidence: EvidenceMode, medium: Medium = "pages") -> frozenset[str]:
     """Names of the evidence fields."""
-    return frozenset({"none": (), "part": (PAGE,), "quote": (PAGE, QUOTE)}[evidence])
+    place = place_name(medium)
+    return frozenset({"none": (), "part": (place,), "quote": (place, QUOTE)}[evidence])
 
 
-def write(shape: Shape, table: Table, evidence: EvidenceMode) -> JsonObject:
+def write(shape: Shape, table: Table, evidence: EvidenceMode, medium: Medium = "pages") -> JsonObject:
     """The chunk schema of `shape`. A root that is not an object is written as the property `value` of one."""
-    counting = _Writer(table, evidence, frozenset())
+    counting = _Writer(table, evidence, medium, frozenset())
     counting.write_root(shape)
     used_once = frozenset(name for name, count in counting.uses.items() if count == 1)
-    return _Writer(table, evidence, used_once).write_root(shape)
+    return _Writer(table, evidence, medium, used_once).write_root(shape)
 
 
 class _Writer:
     """One pass over the shapes. Definitions in `inline` are written where they are used, all others under $defs."""
 
-    def __init__(self, table: Table, evidence: EvidenceMode, inline: frozenset[object]) -> None:
+    def __init__(self, table: Table, evidence: EvidenceMode, medium: Medium, inline: frozenset[object]) -> None:
         self.uses: Counter[object] = Counter()
         self._table = table
         self._evidence = evidence
+        self._medium = medium
         self._inline = inline
         self._names: dict[object, str] = {}
         self._definitions: JsonObject = {}
@@ -200,7 +207,8 @@ class _Writer:
     def _evidence_fields(self, may_be_null: bool) -> JsonObject:
         if self._evidence == "none":
             return {}
-        fields: JsonObject = {PAGE: {"type": _type("integer", may_be_null)}}
+        kind = "number" if self._medium == "video" else "integer"
+        fields: JsonObject = {place_name(self._medium): {"type": _type(kind, may_be_null)}}
         return fields | {QUOTE: {"type": ["string", "null"]}} if self._evidence == "quote" else fields
 
     def _with_description(self, description: str, body: JsonObject, null: bool) -> JsonObject:

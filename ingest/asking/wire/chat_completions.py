@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from ingest.asking.wire.failures import check
-from ingest.errors import ConfigError, ServerFailed
+from ingest.asking.sse import SseEvent
+from ingest.asking.wire import common, failures
+from ingest.errors import Disconnected, ServerFailed
 from ingest.profile import Profile
 from ingest.types import (
     Content,
@@ -17,14 +16,17 @@ from ingest.types import (
     Image,
     Json,
     JsonObject,
-    PageWords,
     Reply,
     Request,
+    Rung,
     Text,
     Usage,
     Video,
-    Word,
 )
+
+RUNGS: tuple[Rung, ...] = ("json_schema", "tool", "prompt")
+KEY_HEADER = "authorization"
+HEADERS: dict[str, str] = {}
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -34,36 +36,44 @@ _FINISH: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
-# Parameters this module places itself, or leaves out, according to the profile's quirks.
-_PLACED = frozenset({"max_tokens", "enable_thinking", "reasoning_effort", "image_detail", "enable_caching"})
 
 
-def encode(request: Request, profile: Profile) -> HttpCall:
+def encode(request: Request, profile: Profile, is_streamed: bool = False) -> HttpCall:
     """The call that carries `request`.
 
-    Raises ConfigError for caching together with a schema, and for a reasoning effort with thinking off.
+    Raises ConfigError for caching together with a schema, for a reasoning effort with thinking off, and for a stop
+    word the gateway cannot be told.
     """
-    detail = str(request.parameters.get("image_detail") or profile.default_detail)
+    common.check(request)
     body: JsonObject = {
         "model": request.model,
         "messages": [
             {"role": "system", "content": request.system},
-            {"role": "user", "content": [_part(content, detail) for content in request.contents]},
+            {"role": "user", "content": [_part(content, request, profile) for content in request.contents]},
         ],
     }
     body |= _form(request)
-    body |= _parameters(request, profile, detail)
+    body["max_tokens"] = common.max_tokens(request, profile)
+    for name in ("frequency_penalty", "presence_penalty"):
+        if request.parameters.get(name):
+            body[name] = request.parameters[name]
+    stop = request.parameters.get("stop")
+    if stop:
+        body["stop"] = common.comma_stop(stop) if profile.quirks.stop_string else list(stop)
+    body |= common.gateway_fields(request, profile)
+    if is_streamed:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
     return HttpCall("chat/completions", body)
 
 
-def _part(content: Content, detail: str) -> JsonObject:
+def _part(content: Content, request: Request, profile: Profile) -> JsonObject:
     if isinstance(content, Text):
         return {"type": "text", "text": content.text}
-    url = f"data:{content.media_type.lower()};base64,{base64.b64encode(content.data).decode('ascii')}"
+    url = common.data_url(content)
     if isinstance(content, Image):
-        return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+        return {"type": "image_url", "image_url": {"url": url, "detail": common.detail_of(request, profile)}}
     if isinstance(content, Video):
-        return {"type": "video_url", "video_url": {"url": url, "fps": content.fps}}
+        return {"type": "video_url", "video_url": {"url": url, "fps": common.fps_of(request, content)}}
     return {"type": "file", "file": {"file_data": url, "filename": content.name}}
 
 
@@ -75,7 +85,7 @@ def _form(request: Request) -> JsonObject:
     if request.rung == "tool":
         function = {
             "name": request.schema_name,
-            "description": "Hands over the data extracted from the document.",
+            "description": common.TOOL_DESCRIPTION,
             "parameters": request.schema,
             "strict": True,
         }
@@ -86,39 +96,14 @@ def _form(request: Request) -> JsonObject:
     return {}
 
 
-def _parameters(request: Request, profile: Profile, detail: str) -> JsonObject:
-    given, quirks = request.parameters, profile.quirks
-    if given.get("enable_caching") and request.schema:
-        raise ConfigError(
-            "enable_caching cannot be used with a schema: the service refuses the combination; leave it out"
-        )
-    sent: JsonObject = {name: value for name, value in given.items() if name not in _PLACED and value is not None}
-    sent["max_tokens"] = given.get("max_tokens") or profile.default_output_tokens
-    if quirks.thinking:
-        sent |= _thinking(given)
-    # Whether the top-level value or the part's own wins is not documented: both are sent, and equal.
-    if quirks.image_detail and any(isinstance(content, Image) for content in request.contents):
-        sent["image_detail"] = detail
-    if quirks.disable_formatting:
-        sent["disable_formatting"] = True
-    return sent
-
-
-def _thinking(given: JsonObject) -> JsonObject:
-    is_on, effort = bool(given.get("enable_thinking", False)), given.get("reasoning_effort")
-    if effort and not is_on:
-        raise ConfigError(f"reasoning_effort {effort} needs enable_thinking: the service refuses one without the other")
-    return {"enable_thinking": is_on, "reasoning_effort": effort} if effort else {"enable_thinking": is_on}
-
-
 def decode(reply: HttpReply) -> Reply:
     """The answer in a response.
 
     Raises the fitting ModelError for an error status or an error object, ServerFailed for a body without an answer.
     """
-    check(reply)
-    body = reply.body if isinstance(reply.body, dict) else {}
-    choice = _first(body.get("choices"))
+    failures.check(reply)
+    body = common.as_object(reply.body)
+    choice = common.first(body.get("choices"))
     message = choice.get("message")
     if not isinstance(message, dict):
         raise ServerFailed("the server sent a response without an answer in it", None, reply.status)
@@ -126,28 +111,22 @@ def decode(reply: HttpReply) -> Reply:
     return Reply(
         text=_text(message),
         finish_reason=_finish_reason(choice, message),
-        usage=_usage(body.get("usage")),
+        usage=usage(body),
         model=str(body.get("model") or ""),
         request_id=str(request_id) if request_id else None,
-        page_words=tuple(_page_words(body.get("x_page_words"))),
+        page_words=tuple(common.page_words(body.get("x_page_words"))),
     )
-
-
-def _first(items: Json) -> JsonObject:
-    return items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else {}
 
 
 def _text(message: JsonObject) -> str:
     """The tool's arguments when a tool was called, else the text."""
-    function = _first(message.get("tool_calls")).get("function") or message.get("function_call")
+    function = common.first(message.get("tool_calls")).get("function") or message.get("function_call")
     if isinstance(function, dict) and function.get("arguments"):
-        arguments = function["arguments"]
-        return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        return common.as_json_text(function["arguments"])
     content = message.get("content")
     if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
+        return "".join(common.as_text(part.get("text")) for part in common.objects(content))
+    return common.as_text(content)
 
 
 def _finish_reason(choice: JsonObject, message: JsonObject) -> FinishReason:
@@ -156,38 +135,76 @@ def _finish_reason(choice: JsonObject, message: JsonObject) -> FinishReason:
     return _FINISH.get(str(choice.get("finish_reason")), "unknown")
 
 
-def _usage(usage: Json) -> Usage:
-    if not isinstance(usage, dict):
-        return Usage()
+def usage(body: Json) -> Usage:
+    """The tokens a body names; zeros when it names none."""
+    counts = common.as_object(common.as_object(body).get("usage"))
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        reasoning_tokens=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
-        cached_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
+        input_tokens=common.count(counts.get("prompt_tokens")),
+        output_tokens=common.count(counts.get("completion_tokens")),
+        reasoning_tokens=common.count(
+            common.as_object(counts.get("completion_tokens_details")).get("reasoning_tokens")
+        ),
+        cached_tokens=common.count(common.as_object(counts.get("prompt_tokens_details")).get("cached_tokens")),
     )
 
 
-def _detail(usage: JsonObject, group: str, name: str) -> int:
-    details = usage.get(group)
-    return _count(details.get(name)) if isinstance(details, dict) else 0
+@dataclass(slots=True)
+class Stream:
+    """A streamed answer, put together again. It is whole with `[DONE]` after a finish reason, or with an error."""
 
+    is_closed: bool = False
+    _head: JsonObject = field(default_factory=dict)
+    _choice: JsonObject = field(default_factory=dict)
+    _texts: list[str] = field(default_factory=list)
+    _refusals: list[str] = field(default_factory=list)
+    _calls: dict[int, list[str]] = field(default_factory=dict)
+    _error: JsonObject | None = None
 
-def _count(value: Json) -> int:
-    """Tokens a server names; what no server can have counted is none."""
-    return int(value) if isinstance(value, int | float) and 0 < value < 1e12 else 0
+    def feed(self, event: SseEvent) -> None:
+        """Take one event. Raises Disconnected for one that is damaged, and for `[DONE]` before a finish reason."""
+        if self.is_closed:
+            return
+        if event.data.strip() == "[DONE]":
+            if not self._choice.get("finish_reason"):
+                raise Disconnected("the stream ended before the answer did: it names no finish reason")
+            self.is_closed = True
+            return
+        chunk = common.read_event(event.data)
+        if chunk.get("error") or event.name == "error":
+            self._error, self.is_closed = chunk if chunk.get("error") else {"error": chunk}, True
+            return
+        self._head |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
+        for choice in common.objects(chunk.get("choices")):
+            if not choice.get("index"):
+                self._take(choice)
 
+    def _take(self, choice: JsonObject) -> None:
+        self._choice |= {name: value for name, value in choice.items() if name != "delta" and value is not None}
+        delta = common.as_object(choice.get("delta"))
+        self._texts.append(common.as_text(delta.get("content")))
+        self._refusals.append(common.as_text(delta.get("refusal")))
+        for position, call in enumerate(common.objects(delta.get("tool_calls"))):
+            index = call.get("index")
+            pieces = self._calls.setdefault(index if isinstance(index, int) else position, [])
+            pieces.append(common.as_text(common.as_object(call.get("function")).get("arguments")))
 
-def _page_words(pages: Json) -> Iterable[PageWords]:
-    """Words the local engine read from images; entries of another form are passed over."""
-    for page in pages if isinstance(pages, list) else ():
-        if isinstance(page, dict) and isinstance(page.get("page"), int) and isinstance(page.get("words"), list):
-            yield PageWords(page["page"], tuple(word for entry in page["words"] for word in _word(entry)))
+    @property
+    def usage(self) -> Usage:
+        """Tokens named so far; zeros before the server named any."""
+        return usage(self._head)
 
-
-def _word(entry: Json) -> Iterable[Word]:
-    if not isinstance(entry, list) or len(entry) != 5:
-        return
-    *box, text = entry
-    if isinstance(text, str) and all(isinstance(side, int | float) for side in box):
-        x0, y0, x1, y1 = (float(side) for side in box)
-        yield Word(text, (x0, y0, x1, y1))
+    def finish(self) -> JsonObject:
+        """The body as it would have come in one piece. Raises Disconnected when the stream was not closed."""
+        if self._error is not None:
+            return self._error
+        if not self.is_closed:
+            raise Disconnected("the stream ended before the answer did: its closing event is missing")
+        message: JsonObject = {"role": "assistant", "content": common.join(self._texts)}
+        if any(self._refusals):
+            message["refusal"] = common.join(self._refusals)
+        if self._calls:
+            message["tool_calls"] = [
+                {"type": "function", "function": {"arguments": common.join(pieces)}}
+                for _, pieces in sorted(self._calls.items())
+            ]
+        return self._head | {"choices": [self._choice | {"message": message}]}

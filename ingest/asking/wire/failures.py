@@ -36,13 +36,29 @@ _REFUSED = re.compile(
     r"SensitiveContentDetected|content_filter|content_policy|sensitive (?:content|information|words?|text|image)",
     re.IGNORECASE,
 )
+# Some envelopes have one code for every 429, and leave it to the message to tell a cap from a moment's limit.
 _QUOTA = re.compile(
-    r"QuotaExceeded|SetLimitExceeded|insufficient_(?:quota|credits|balance)|AccountOverdue|ServiceOverdue"
-    r"|billing_hard_limit",
+    r"QuotaExceeded|SetLimitExceeded|insufficient.(?:quota|credit|balance|funds)|AccountOverdue|ServiceOverdue"
+    r"|billing_(?:hard_limit|error)|spending (?:limit|cap)|overdue|exceeded (?:its|your)(?: current)? quota"
+    r"|quota is used|credit balance is too low",
     re.IGNORECASE,
 )
 _OVERLOADED = re.compile(r"ServerOverloaded|overloaded|model_unavailable|ClosedEndpoint|no capacity", re.IGNORECASE)
 _NO_MODEL = re.compile(r"model_not_found|InvalidEndpointOrModel|ModelNotOpen|model.{0,80}not (?:exist|found)", re.I)
+# The service fetches addresses given in place of bytes; ours hold the bytes, so this is a fault of its own.
+DOWNLOAD = re.compile(r"downloading url|download(?:ing)? the (?:image|url|file)", re.IGNORECASE)
+_RATE = re.compile(
+    r"rate.?limit|too_many_requests|InflightBatchsize|(?:Rpm|Tpm|Ipm)(?:RateLimit)?Exceeded", re.IGNORECASE
+)
+_KEY = re.compile(
+    r"(?:missing|invalid)_api_key|authentication|InvalidAccountStatus|AccessDenied|permission_error|ServiceNotOpen",
+    re.IGNORECASE,
+)
+_REQUEST = re.compile(
+    r"(?:Invalid|Missing)Parameter|InvalidArgument|InvalidImageURL|invalid_request|invalid_prompt|invalid_image"
+    r"|not_found_error",
+    re.IGNORECASE,
+)
 _SECRETS = re.compile(r"(?i)\b(bearer\s+\S+|(?:sk|ak|key|token)[-_][\w-]{6,}\S*)")
 
 
@@ -99,7 +115,10 @@ def retry_after_s(value: str | None) -> float | None:
 _REDIRECTED = "the endpoint has moved and redirects are not followed: give its present address as --base-url"
 _ADVICE: dict[type[ModelError], str] = {
     AuthRejected: "the endpoint refused the key or the model: check the API key, the model id and --base-url",
-    QuotaExhausted: "the account has no credit left or has passed its spending cap",
+    QuotaExhausted: (
+        "the account has no credit left or has passed its spending cap: add credit or raise the cap, then run the same"
+        " command again; answers received so far are kept"
+    ),
     RateLimited: "too many requests or tokens per minute",
     Overloaded: "the service has no capacity now",
     CallTimeout: "the server gave up waiting",
@@ -118,6 +137,9 @@ def _complaint(body: Json) -> _Complaint:
     if not isinstance(error, dict):
         return _Complaint("", "")
     code = error.get("code") or error.get("type") or ""
+    if str(code).isdigit():
+        # Some gateways repeat the status as the code.
+        code = error.get("type") or code
     message = error.get("message") or error.get("detail") or error.get("msg") or ""
     parameter = error.get("param")
     said = str(message) if not parameter or str(parameter) in str(message) else f"{message} [{parameter}]"
@@ -141,31 +163,21 @@ def _kind(status: int, complaint: _Complaint) -> type[ModelError]:
         return CallTimeout
     if status in (503, 529) or _OVERLOADED.search(words):
         return Overloaded
-    if status in (409, 425) or status >= 500:
+    if status in (409, 425) or status >= 500 or DOWNLOAD.search(words):
         return ServerFailed
-    return _kind_of_refusal(status, complaint)
-
-
-def _kind_of_refusal(status: int, complaint: _Complaint) -> type[ModelError]:
-    code = complaint.code
-    if status == 404 and _NO_MODEL.search(complaint.words):
+    if status == 404 and _NO_MODEL.search(words):
         return AuthRejected
-    if status < 300:
-        # An error object inside a success has no status to go by.
-        return _kind(_STATUS_BY_CODE.get(code, 500), complaint)
-    return RequestRejected
+    # An error object inside a success, or at the end of a stream, has no status to go by.
+    return _kind_by_code(complaint) if status < 300 else RequestRejected
 
 
-_STATUS_BY_CODE = {
-    "missing_api_key": 401,
-    "invalid_api_key": 401,
-    "AuthenticationError": 401,
-    "insufficient_credits": 402,
-    "model_not_found": 404,
-    "rate_limit_exceeded": 429,
-    "model_unavailable": 503,
-    "upstream_error": 502,
-    "InvalidParameter": 400,
-    "MissingParameter": 400,
-    "invalid_request_error": 400,
-}
+def _kind_by_code(complaint: _Complaint) -> type[ModelError]:
+    """The class of an error without a status of its own: its code says more than its message."""
+    for text in (complaint.code, complaint.message):
+        if _NO_MODEL.search(text) or _KEY.search(text):
+            return AuthRejected
+        if _RATE.search(text):
+            return RateLimited
+        if _REQUEST.search(text):
+            return RequestRejected
+    return CallTimeout if "timeout" in complaint.code else ServerFailed

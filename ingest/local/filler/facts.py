@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from ingest.local.filler import scalars
+from ingest.local.filler import footage_records, footage_scalars, scalars
 from ingest.local.filler.arithmetic import Totals, settle_totals
 from ingest.local.filler.fields import Field
+from ingest.local.filler.footage import Footage, time_of
 from ingest.local.filler.found import Found
 from ingest.local.filler.numbers import find_numbers
 from ingest.local.filler.parties import Parties
@@ -22,10 +23,14 @@ Record = Mapping[str, Found]
 
 
 class Facts:
-    """A document's rows with its parties, totals and tables, each found when first asked for."""
+    """A document's rows with its parties, totals and tables, each found when first asked for.
 
-    def __init__(self, view: View) -> None:
+    `footage` has the frames when the document is a video: its screens stand for pages in the view.
+    """
+
+    def __init__(self, view: View, footage: Footage | None = None) -> None:
         self.view = view
+        self.footage = footage
 
     @property
     def first_row(self) -> Row | None:
@@ -89,10 +94,22 @@ class Facts:
 
     def scalar(self, asked: Field, node: Node) -> Found | None:
         """The value of one field, or None."""
+        if self.footage is not None and footage_scalars.answers(asked):
+            return footage_scalars.find(asked, self.footage)
         return scalars.find(asked, node, self)
 
     def records(
         self, path: Sequence[str], node: Node, fields: Mapping[str, Field], nodes: Mapping[str, Node]
     ) -> list[dict[str, Found]]:
         """The records for an array of objects: table rows, positions of a receipt, sections, people."""
+        if self.footage is not None:
+            found = footage_records.find(path, node, nodes, self.footage)
+            if found is not None:
+                return found
         return find_records(path, node, fields, nodes, self)
+
+    def time_s(self, row: Row) -> float:
+        """Seconds of a video at which a row is seen first. Rows of screens in the view stand for all their frames."""
+        if self.footage is not None and any(row.page is page for page in self.view.pages):
+            return self.footage.first_seen(row.page, row.line)
+        return time_of(row.page)

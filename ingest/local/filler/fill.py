@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError
 from ingest.local.filler import lists, vocabulary
 from ingest.local.filler.facts import Facts
 from ingest.local.filler.fields import describe
+from ingest.local.filler.footage import Footage
 from ingest.local.filler.found import Found
 from ingest.local.filler.schema import (
     EVIDENCE_KEYS,
@@ -50,17 +51,27 @@ class Filled:
     labels: dict[str, str]
 
 
-def fill(schema: Mapping[str, Any], pages: Sequence[Page], instructions: str = "") -> Filled:
+def fill(
+    schema: Mapping[str, Any], pages: Sequence[Page], instructions: str = "", end_s: float | None = None
+) -> Filled:
     """Fill a JSON Schema with what the pages say; null, or the least valid value, where they say nothing.
 
     Works by general rules only and never invents: what cannot be read stays empty. `instructions` is the text the
-    caller sent along; it names no values and is not searched for any. Never raises on an odd schema.
+    caller sent along; it names no values and is not searched for any. Pages with a time are frames of a video, which
+    ends at `end_s` when the request reaches its end. Never raises on an odd schema.
     """
-    walk = _Walk(Schema(schema), Facts(View.of(pages)))
+    walk = _Walk(Schema(schema), _facts(pages, end_s))
     result = walk.value(schema, (), "", 0)
     data = result.data if result.data is not MISSING else blank(walk.schema, schema)
     data = _mend(data, schema, walk.schema)
     return Filled(data, walk.confidence, walk.labels)
+
+
+def _facts(pages: Sequence[Page], end_s: float | None) -> Facts:
+    if all(page.time_s is None for page in pages):
+        return Facts(View.of(pages))
+    footage = Footage(pages, end_s)
+    return Facts(View.of(footage.view_pages), footage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +175,8 @@ class _Walk:
         for name, child in members.items():
             if name == "_page":
                 complete[name] = row.page.number if row else blank(self.schema, child)
+            elif name == "_time_s":
+                complete[name] = self.facts.time_s(row) if row else blank(self.schema, child)
             elif name == "_quote":
                 complete[name] = quote or (Found("", row).quote if row else blank(self.schema, child))
             else:
@@ -210,6 +223,10 @@ class _Walk:
                     return self._with_evidence({"value": value}, members, found.row, found.quote)
                 continue
             if found is not None and isinstance(found.data, list):
+                if any(isinstance(entry, Found) for entry in found.data):
+                    item = option.get("items", {})
+                    places = (f"{pointer}/{position}" for position in range(len(found.data)))
+                    return [self._cell(item, e, path, p, depth + 1) for e, p in zip(found.data, places, strict=True)]
                 return _shaped(found.data, option, self.schema)
             if found is not None:
                 result = self._place(found, option, pointer)

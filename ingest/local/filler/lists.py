@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ingest.local.filler import goods, prose
+from ingest.local.filler import footage_records, goods, prose
 from ingest.local.filler.fields import Field
 from ingest.local.filler.found import Found
 from ingest.local.filler.own_words import find_by_own_words
@@ -19,6 +19,10 @@ _PARTS = re.compile(r"\s*[;,|•·]\s*")
 
 def find_list(asked: Field, node: Node, facts: Facts) -> list[Found]:
     """The values of an array of scalars, in printed order."""
+    if facts.footage is not None:
+        shown = footage_records.find_texts(asked.path, facts.footage)
+        if shown is not None:
+            return shown
     special = prose.find_list(asked, facts)
     if special is not None:
         return special

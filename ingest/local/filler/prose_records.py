@@ -14,7 +14,7 @@ from ingest.local.filler.grids import Grid
 from ingest.local.filler.headings import ABSTRACT, Section, first_sentences
 from ingest.local.filler.papers import REFERENCES
 from ingest.local.filler.prose_facts import topics, topics_of
-from ingest.local.filler.schema import Node
+from ingest.local.filler.schema import EVIDENCE_KEYS, Node
 from ingest.local.filler.text import squash
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _rows(grid: Grid, node: Node, names: Mapping[str, str]) -> list[Any]:
     properties = row_node.get("properties")
     if not isinstance(properties, Mapping):
         return [list(row) for row in grid.rows]
-    listed = [key for key in properties if key not in ("_page", "_quote") and _takes_array(properties[key])]
+    listed = [key for key in properties if key not in EVIDENCE_KEYS and _takes_array(properties[key])]
     if listed:
         return [{listed[0]: list(row)} for row in grid.rows]
     keys = {squash(heading): index for index, heading in enumerate(grid.columns)}
@@ -192,10 +192,10 @@ def _first_property(node: Mapping[str, Any]) -> str | None:
     """The first property of an object's node that is no evidence; None for values that are no objects."""
     properties = node.get("properties")
     if not isinstance(properties, Mapping) or (
-        "value" in properties and "_page" in properties and len(properties) <= 3
+        "value" in properties and EVIDENCE_KEYS & properties.keys() and len(properties) <= 3
     ):
         return None
-    return next((name for name in properties if name not in ("_page", "_quote")), None)
+    return next((name for name in properties if name not in EVIDENCE_KEYS), None)
 
 
 def _key_facts(facts: Facts, node: Node, names: Mapping[str, str]) -> Records:

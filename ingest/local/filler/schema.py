@@ -13,7 +13,7 @@ Json = Any
 Node = Mapping[str, Any]
 
 MISSING = object()
-EVIDENCE_KEYS = frozenset({"_page", "_quote"})
+EVIDENCE_KEYS = frozenset({"_page", "_time_s", "_quote"})
 _MAX_REFS = 24
 _MAX_ALTERNATIVES = 24
 _TRUE_WORDS = frozenset("yes true ja oui si vrai wahr verdadero x y 1 on checked".split())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from ingest.showing.evaluation.alignment import MAX_EXACT_ROWS, Pair, best_pairing, good_pairing
-from ingest.showing.evaluation.judging import NOTHING, Judgement, is_empty, judge, without_sign
+from ingest.showing.evaluation.judging import NOTHING, Judgement, is_empty, is_within, judge, without_sign
 from ingest.showing.evaluation.settings import EvaluationOptions, Path_, split_path
 from ingest.types import Json
 from ingest.values import canonical_json, normal_key
@@ -198,7 +198,11 @@ class _Comparer:
     def _judge(self, predicted: Json, expected: Json, path: Path_) -> Judgement:
         if self._options.is_unsigned(path):
             predicted, expected = without_sign(predicted), without_sign(expected)
-        return judge(predicted, expected, self._options)
+        judgement = judge(predicted, expected, self._options)
+        distance = self._options.distance_allowed(path)
+        if distance is None or judgement.numeric or not is_within(predicted, expected, distance):
+            return judgement
+        return judgement._replace(numeric=True)
 
     def _is_match(self, judgement: Judgement, path: Path_) -> bool:
         needed = self._options.similarity_needed(path)

@@ -71,6 +71,14 @@ def _judge(
     )
 
 
+def is_within(predicted: Json, expected: Json, distance: float) -> bool:
+    """Whether two numbers, however written, are no further apart than `distance`."""
+    limit = Decimal(str(distance))
+    if isinstance(predicted, bool) or isinstance(expected, bool):
+        return False
+    return any(abs(left - right) <= limit for right in _numbers(expected) for left in _numbers(predicted))
+
+
 def without_sign(value: Json) -> Json:
     """A number, or a text that is one, without its minus."""
     if isinstance(value, int | float) and not isinstance(value, bool):

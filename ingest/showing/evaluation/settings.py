@@ -26,6 +26,7 @@ class EvaluationOptions:
     - `absolute_tolerance`, `relative_tolerance`: how far numbers may differ, whichever allows more; whole numbers
       must be equal.
     - `similar`: by path, the similarity (0 to 1) of texts without case, spaces and punctuation from which they match.
+    - `within`: by path, how far numbers may differ there, whole ones too: times of a video, sampled at some rate.
     - `unsigned`: paths whose numbers are compared without sign: standards write the amounts of a credit note positive,
       printed ones are often negative. A path covers all that is below it.
     - `minimums`: by path, the least score; `all` is the share of all leaves that match.
@@ -39,6 +40,7 @@ class EvaluationOptions:
     absolute_tolerance: float = 0.005
     relative_tolerance: float = 1e-6
     similar: Mapping[str, float] = field(default_factory=dict)
+    within: Mapping[str, float] = field(default_factory=dict)
     unsigned: Sequence[str] = ()
     minimums: Mapping[str, float] = field(default_factory=dict)
     require_all: bool = False
@@ -59,6 +61,10 @@ class EvaluationOptions:
     def _similar(self) -> dict[Path_, float]:
         return {split_path(path): value for path, value in self.similar.items()}
 
+    @cached_property
+    def _within(self) -> dict[Path_, float]:
+        return {split_path(path): value for path, value in self.within.items()}
+
     def is_compared(self, path: Path_) -> bool:
         """Whether the leaf at `path` counts."""
         if any(path[: len(ignored)] == ignored for ignored in self._ignored):
@@ -72,6 +78,10 @@ class EvaluationOptions:
     def similarity_needed(self, path: Path_) -> float | None:
         """The similarity from which the leaf at `path` matches, None when similarity is not enough."""
         return self._similar.get(path)
+
+    def distance_allowed(self, path: Path_) -> float | None:
+        """How far the number at `path` may be from the expected one, None when the general tolerances hold."""
+        return self._within.get(path)
 
 
 def split_path(path: str) -> Path_:

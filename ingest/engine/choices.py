@@ -1,0 +1,174 @@
+"""What a job would cost with one setting changed: computed from the descriptors at hand, nothing is read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ingest.config import Config
+from ingest.engine.assembly import sum_of_plans
+from ingest.engine.blueprint import Blueprint
+from ingest.engine.documents import Opened
+from ingest.engine.quotes import quote_document
+from ingest.engine.session import Session
+from ingest.errors import ConfigError
+from ingest.record import Choice, PlanRow
+from ingest.types import Chunk, Document, Estimate, EvidenceMode, TextStats
+
+_ANSWER_LENGTH: dict[EvidenceMode, float] = {"none": 0.6, "part": 1.0, "quote": 2.0}
+"""Length of an answer by the evidence asked for: a value takes some 8 tokens alone, 14 with its page, and up to 15
+words more with a quote."""
+
+
+@dataclass(slots=True)
+class _Variant:
+    """One other setting: the option, what it makes of a document (None when nothing of it changes), and the plans."""
+
+    name: str
+    blueprint: Blueprint
+    change: Callable[[Document], Document | None]
+    note: str = ""
+    answer_length: float = 1.0
+    rows: list[PlanRow] = field(default_factory=list)
+    changed: int = 0
+
+
+class Choices:
+    """Prices a job under other settings, document by document, while its plan is made."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._variants = list(_variants(blueprint))
+
+    def add(self, session: Session, opened: Opened, row: PlanRow, chunks: tuple[Chunk, ...]) -> None:
+        """Take one document, its plan and its chunks under the present settings."""
+        document = opened.document
+        for variant in self._variants:
+            changed = None if document is None else variant.change(document)
+            if changed is None:
+                variant.rows.append(row)
+            else:
+                variant.changed += 1
+                variant.rows.append(_quote(session, variant, changed, chunks if changed is document else None))
+
+    def compared(self, rows: Sequence[PlanRow]) -> Iterator[Choice]:
+        """The choices that would change something, each beside the plan as it is."""
+        present = sum_of_plans(rows)
+        for variant in self._variants:
+            total = sum_of_plans(variant.rows)
+            difference = None
+            if total.cost_usd_expected is not None and present.cost_usd_expected is not None:
+                difference = total.cost_usd_expected - present.cost_usd_expected
+            if variant.changed:
+                yield Choice(
+                    name=variant.name,
+                    requests=total.requests,
+                    input_tokens_expected=total.input_tokens_expected,
+                    cost_usd_expected=total.cost_usd_expected,
+                    cost_usd_ceiling=total.cost_usd_ceiling,
+                    difference_usd=difference,
+                    note=variant.note,
+                )
+
+
+def _quote(session: Session, variant: _Variant, document: Document, chunks: tuple[Chunk, ...] | None) -> PlanRow:
+    """The plan of a document under other settings; chunks of the same parts are taken as they are."""
+    blueprint, calibration = variant.blueprint, session.calibration
+
+    def is_answered(chunk: Chunk) -> bool:
+        return session.ledger.has_answer(blueprint.key(document, chunk))
+
+    chunks = blueprint.layout(document, calibration).chunks if chunks is None else chunks
+    if variant.answer_length != 1.0:
+        chunks = tuple(replace(chunk, answer=_scaled(chunk.answer, variant.answer_length)) for chunk in chunks)
+    return quote_document(blueprint, document, chunks, calibration, is_answered)
+
+
+def _variants(present: Blueprint) -> Iterator[_Variant]:
+    config = present.config
+    for name, section, update, change, note, length in _settings(config):
+        changed = config.model_copy(update={section: getattr(config, section).model_copy(update=update)})
+        try:
+            yield _Variant(name, Blueprint(changed, None if "evidence" in update else present), change, note, length)
+        except ConfigError:
+            continue  # these settings leave no room for a page: no choice
+
+
+def _settings(
+    config: Config,
+) -> Iterator[tuple[str, str, dict[str, object], Callable[[Document], Document | None], str, float]]:
+    """Option, section, values, what it makes of a document, a note, and the length of answers."""
+    reading, asking, profile = config.reading, config.asking, config.profile
+    # Of pages that are sent as images the text was not read.
+    if reading.pages not in ("text", "image"):
+        yield "--pages text", "reading", {"pages": "text"}, _as_text, "pages without text are left out", 1.0
+    if reading.pages != "image":
+        yield "--pages image", "reading", {"pages": "image"}, _as_images, "", 1.0
+    if reading.pages not in ("both", "image"):
+        yield "--pages both", "reading", {"pages": "both"}, _as_both, "", 1.0
+    if "low" in profile.images and (asking.image_detail or profile.default_detail) != "low":
+        yield (
+            "--image-detail low",
+            "asking",
+            {"image_detail": "low"},
+            _with_images,
+            "saves on small images and frames",
+            1.0,
+        )
+    yield "--fps, half of it", "reading", {}, _half_the_frames, "every second frame", 1.0
+    thinking = not asking.enable_thinking
+    update: dict[str, object] = {"enable_thinking": thinking, "reasoning_effort": None}
+    note = "reasoning as long as the answer is assumed" if thinking else ""
+    if profile.quirks.thinking:
+        yield "--thinking" if thinking else "--no-thinking", "asking", update, _same, note, 1.0
+    for mode, length in _ANSWER_LENGTH.items():
+        if mode != asking.evidence:
+            relative = length / _ANSWER_LENGTH[asking.evidence]
+            told = f"answers {relative:.1f} times as long are assumed"
+            yield f"--evidence {mode}", "asking", {"evidence": mode}, _same, told, relative
+
+
+def _scaled(answer: Estimate, factor: float) -> Estimate:
+    return Estimate(round(answer.expected * factor), round(answer.safe * factor))
+
+
+def _same(document: Document) -> Document:
+    return document
+
+
+def _with_images(document: Document) -> Document | None:
+    # A copy: what an image takes depends on the detail, so the chunks may differ.
+    return (
+        replace(document)
+        if any(part.mode in ("image", "both") and not part.moments for part in document.parts)
+        else None
+    )
+
+
+def _as_text(document: Document) -> Document | None:
+    """Pages as text; those without any are left out, and photographs are what they are."""
+    paged = [part for part in document.parts if not part.width_px and part.mode in ("image", "both")]
+    if document.medium != "pages" or not paged:
+        return None
+    kept = (part for part in document.parts if part.width_px or part.text.chars or part.mode == "text")
+    return replace(document, parts=tuple(part if part.width_px else replace(part, mode="text") for part in kept))
+
+
+def _as_images(document: Document) -> Document | None:
+    if document.medium != "pages" or all(part.mode in ("image", "native") for part in document.parts):
+        return None
+    return replace(document, parts=tuple(replace(part, mode="image", text=TextStats()) for part in document.parts))
+
+
+def _as_both(document: Document) -> Document | None:
+    if document.medium != "pages" or not any(part.mode == "text" and part.text.chars for part in document.parts):
+        return None
+    parts = (replace(part, mode="both") if part.text.chars else part for part in document.parts)
+    return replace(document, parts=tuple(parts))
+
+
+def _half_the_frames(document: Document) -> Document | None:
+    frames = [part for part in document.parts if part.kind == "frame"]
+    if len(frames) < 2:
+        return None
+    left_out = {part.index for part in frames[1::2]}
+    return replace(document, parts=tuple(part for part in document.parts if part.index not in left_out))

@@ -1,0 +1,215 @@
+"""Videos: packets are listed, candidates decoded, repeats dropped, and what is left is sent as frames at their times.
+
+FFmpeg reads them, through PyAV, which is imported in this folder only.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from av.video.frame import VideoFrame
+from PIL import Image as PillowImage
+
+from ingest.config import ReadingSettings
+from ingest.errors import TooLarge, Unreadable
+from ingest.reading import DEFAULT_RENDERING, Probed, Scan, Span, Spool
+from ingest.reading.imaging import Fit
+from ingest.reading.media import VIDEO_TYPES
+from ingest.reading.sampling import MIN_FPS, Candidate, Timeline, auto_fps, choose, split
+from ingest.reading.video import clips
+from ingest.reading.video.decoding import Decoder
+from ingest.reading.video.likeness import Difference, compare, save_look
+from ingest.reading.video.loading import CLIP_FPS, Loader, encode, frame_path
+from ingest.reading.video.pixels import Painter
+from ingest.reading.video.settling import Facts, look_path, settle
+from ingest.reading.video.sheets import cell_rendering
+from ingest.reading.video.stream import DAMAGE, Contents, opened, pick_stream, reason, survey
+from ingest.reading.video.subtitles import read_sidecar
+from ingest.types import Document, Loaded, Moment, Part, Problem, Rendering, Source
+
+
+class VideoExtractor:
+    """Reads videos with FFmpeg. Remembers what it listed of the last file, which is mostly asked for again."""
+
+    media_types = VIDEO_TYPES
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[str, int | None, bool], Contents] | None = None
+
+    def open(self, source: Source, settings: ReadingSettings, rendering: Rendering = DEFAULT_RENDERING) -> Document:
+        """All steps of opening in one go."""
+        with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
+            spool = Spool(Path(folder), keeps_frames=False)
+            found = self.scan(source, rendering, settings, spool)
+            if not found.spans:
+                return found.document
+            looks = (self.look(found.document, span, rendering, settings, spool) for span in found.spans)
+            probed = [each for results in looks for each in results]
+            return self.settle(found.document, probed, rendering, settings, spool)
+
+    def load(
+        self, document: Document, parts: Sequence[Part], rendering: Rendering, settings: ReadingSettings
+    ) -> Iterator[Loaded]:
+        """The frames, sheets or clips of `parts`, decoded from the file."""
+        return self.fetch(document, parts, rendering, settings, None)
+
+    def scan(self, source: Source, rendering: Rendering, settings: ReadingSettings, spool: Spool) -> Scan:
+        """Candidates in spans for frames, the parts themselves for clips."""
+        contents = self._contents(source, settings)
+        timeline = contents.timeline
+        problems = (Problem("reading", Unreadable.code, contents.doubt),) if contents.doubt else ()
+        document = Document(source, (), problems=problems)
+        if settings.video == "native":
+            fps = settings.fps if settings.fps != "auto" else CLIP_FPS
+            return Scan(replace(document, parts=clips.plan(timeline, contents.codec, fps, rendering)))
+        per_request = rendering.frames_per_request * settings.contact_sheet
+        fps = settings.fps if settings.fps != "auto" else auto_fps(timeline, per_request, settings.max_frames)
+        _check_count(source, timeline, fps, settings)
+        Facts(timeline.duration_s, contents.declared_s, contents.is_cut_off, contents.cues).save(spool)
+        spans, index = [], 0
+        for members in split(timeline, choose(timeline, fps)):
+            parts = [_shell(index + at, each, timeline) for at, each in enumerate(members)]
+            spans.append(Span(members, tuple(parts)))
+            index += len(parts)
+        return Scan(document, tuple(spans))
+
+    def look(
+        self, document: Document, span: Span, rendering: Rendering, settings: ReadingSettings, spool: Spool
+    ) -> Iterator[Probed]:
+        """Decode the candidates of a span, and tell which of them show something new."""
+        source = document.source
+        with opened(source) as container:
+            stream = pick_stream(container, source, settings)
+            cell = cell_rendering(rendering, settings.contact_sheet)
+            painter = Painter(stream.sample_aspect_ratio, cell, settings.max_pixels)
+            viewer = _Viewer(source, painter, cell, settings, spool)
+            frames = Decoder(container, stream).frames(span.candidates)
+            for (candidate, frame), part in zip(frames, span.parts, strict=True):
+                yield viewer.view(candidate, frame, part)
+            viewer.finish()
+
+    def settle(
+        self,
+        document: Document,
+        probed: Sequence[Probed],
+        rendering: Rendering,
+        settings: ReadingSettings,
+        spool: Spool,
+    ) -> Document:
+        """The parts, and the doubts about frames that stay."""
+        facts = Facts.read(spool)
+        if facts is None:
+            raise Unreadable(f"{document.source.name}: its temporary files have vanished; run again")
+        parts = settle(document.source.name, probed, facts, rendering, settings.contact_sheet, spool)
+        doubts = tuple(problem for each in probed if each.is_kept for problem in each.problems)
+        return replace(document, parts=parts, problems=document.problems + doubts)
+
+    def fetch(
+        self,
+        document: Document,
+        parts: Sequence[Part],
+        rendering: Rendering,
+        settings: ReadingSettings,
+        spool: Spool | None,
+    ) -> Iterator[Loaded]:
+        """The content of `parts`; frames that the spool holds are not decoded again."""
+        source = document.source
+        loader = Loader(source, rendering, settings, spool, lambda: self._contents(source, settings))
+        return loader.load(parts)
+
+    def _contents(self, source: Source, settings: ReadingSettings) -> Contents:
+        key = (source.sha256, settings.video_stream, settings.subtitles)
+        if self._last is None or self._last[0] != key:
+            sidecar = read_sidecar(source.path) if settings.subtitles else None
+            contents = survey(source, settings, with_subtitles=settings.subtitles and sidecar is None)
+            self._last = key, contents if sidecar is None else replace(contents, cues=sidecar)
+        return self._last[1]
+
+
+EXTRACTOR = VideoExtractor()
+
+
+class _Viewer:
+    """Looks at the candidates of one span in order."""
+
+    def __init__(
+        self, source: Source, painter: Painter, rendering: Rendering, settings: ReadingSettings, spool: Spool
+    ) -> None:
+        self._source, self._painter, self._rendering, self._spool = source, painter, rendering, spool
+        self._is_sheet = settings.contact_sheet > 1
+        self._kept: tuple[int, PillowImage.Image] | None = None
+        self._seen: PillowImage.Image | None = None
+        self._stood_still = False
+
+    def view(self, candidate: Candidate, frame: VideoFrame | None, part: Part) -> Probed:
+        """What a candidate becomes. One that was only a guess and cannot be decoded is dropped without a word."""
+        time_s = part.moments[0].timestamp_s
+        if frame is None:
+            problem = self._problem(time_s, "cannot be decoded: the file is damaged there", part.index)
+            return Probed(replace(part, error=problem), is_kept=candidate.kind == "even")
+        try:
+            picture, fit = self._painter.paint(frame), self._painter.fit(frame)
+        except TooLarge as error:
+            problem = Problem("reading", error.code, f"{self._source.name}: {error.message}", part.index)
+            return Probed(replace(part, error=problem), is_kept=candidate.kind == "even")
+        except DAMAGE as error:
+            problem = self._problem(time_s, f"cannot be shown ({reason(error)})", part.index)
+            return Probed(replace(part, error=problem), is_kept=candidate.kind == "even")
+        is_kept, is_cut = self._judge(candidate, picture)
+        self._seen = picture
+        if not is_kept:
+            return Probed(part, is_kept=False)
+        if self._kept is None:
+            save_look(picture, look_path(self._spool, candidate.stamp))
+        self._kept = candidate.stamp, picture
+        part = replace(part, width_px=fit.canvas_width_px, height_px=fit.canvas_height_px)
+        doubt = () if not frame.is_corrupt else (self._problem(time_s, "is damaged, and shown as far as it goes"),)
+        return Probed(part, doubt, is_cut=is_cut, stored_bytes=self._store(candidate.stamp, picture, fit))
+
+    def finish(self) -> None:
+        """Leave the last frame kept to be compared with the first of the next span."""
+        if self._kept is not None:
+            save_look(self._kept[1], look_path(self._spool, self._kept[0]))
+
+    def _judge(self, candidate: Candidate, picture: PillowImage.Image) -> tuple[bool, bool]:
+        """Whether a frame is kept, and whether another scene begins with it."""
+        if self._kept is None or self._seen is None:
+            return True, False
+        change = compare(self._kept[1], picture)
+        since = change if self._seen is self._kept[1] else compare(self._seen, picture)
+        is_cut = since.is_cut(self._stood_still)
+        self._stood_still = since.is_repeat
+        return _is_new(candidate, change, is_cut), is_cut
+
+    def _store(self, stamp: int, picture: PillowImage.Image, fit: Fit) -> int:
+        if not self._spool.keeps_frames:
+            return 0
+        image = encode(picture, fit, self._rendering, self._is_sheet)
+        frame_path(self._spool, stamp).write_bytes(image.data)
+        return len(image.data)
+
+    def _problem(self, time_s: float, what: str, index: int | None = None) -> Problem:
+        return Problem("reading", Unreadable.code, f"{self._source.name}: the frame at {time_s:.2f} s {what}", index)
+
+
+def _is_new(candidate: Candidate, change: Difference, is_cut: bool) -> bool:
+    return not change.is_repeat and (candidate.kind != "scout" or is_cut)
+
+
+def _shell(index: int, candidate: Candidate, timeline: Timeline) -> Part:
+    base, time_s = timeline.time_base, timeline.seconds(candidate.stamp)
+    moment = Moment(candidate.stamp, base.numerator, base.denominator, time_s, time_s, time_s)
+    return Part(index, "frame", "image", moments=(moment,))
+
+
+def _check_count(source: Source, timeline: Timeline, fps: float, settings: ReadingSettings) -> None:
+    count = round(timeline.duration_s * fps)
+    if count > settings.max_frames:
+        way_out = "give a lower --fps, or raise max_frames" if fps > MIN_FPS else "raise max_frames"
+        raise TooLarge(
+            f"{source.name} has {timeline.duration_s:,.0f} s, {count:,} frames at {fps:g} a second, more than the"
+            f" limit of {settings.max_frames:,}: {way_out}"
+        )

@@ -1,0 +1,143 @@
+"""Frames by their stamps, decoding as little as their codec allows.
+
+Decoding begins at the keyframe before a wanted frame and ends with the last frame wanted of that keyframe's group.
+Frames in between that no other frame refers to are skipped by the decoder (`skip_frame`, which takes effect packet by
+packet); stretches without a wanted frame are jumped over. One thread each: workers decode side by side, and two of them
+with a thread each do more than one with two, which would also hold frames back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import groupby
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from ingest.reading.sampling import Candidate
+from ingest.reading.video.stream import DAMAGE, only, stamp_of
+
+_READ_ON_S = 1.5
+"""A keyframe this near is reached by reading on; farther ones by seeking."""
+_MAX_BACK_S = 64.0
+"""Seeking in containers without an index may land too late; it is tried again from up to this much earlier, and then
+from the start."""
+_SKIP_IS_FIXED = ("libdav1d",)
+"""Decoders that read `skip_frame` when they are opened only."""
+
+
+class Decoder:
+    """Decodes wanted frames of one stream. Move forward only, with one `Decoder` for a container."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container, self._stream, self._context = container, stream, stream.codec_context
+        self._time_base = stream.time_base or Fraction(1, 1_000_000)
+        self._context.thread_count = 1
+        self._can_skip = self._context.name not in _SKIP_IS_FIXED
+        self._packets: Iterator[Packet[VideoStream]] | None = None
+        self._last_key: int | None = None  # of those read since the last seek
+        self._position: int | None = None
+        self._is_fresh = True
+        only(container, stream)
+
+    def frames(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, VideoFrame | None]]:
+        """Each candidate, given ascending by stamp, with its frame; None when that cannot be decoded."""
+        for anchor, members in groupby(candidates, key=lambda candidate: candidate.anchor):
+            group = list(members)
+            waiting = iter(group)
+            expected = next(waiting, None)
+            ready: dict[int, VideoFrame] = {}
+            for stamp, frame in self._decode_group(anchor, {candidate.stamp for candidate in group}):
+                ready[stamp] = frame
+                while expected is not None and expected.stamp in ready:
+                    yield expected, ready.pop(expected.stamp)
+                    expected = next(waiting, None)
+            while expected is not None:
+                yield expected, ready.pop(expected.stamp, None)
+                expected = next(waiting, None)
+
+    def _decode_group(self, anchor: int, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """The wanted frames of one group, as they come out of the decoder."""
+        packet = self._go_to(anchor)
+        missing, sent = set(wanted), set(wanted)
+        while packet is not None:
+            stamp = stamp_of(packet)
+            if self._can_skip:
+                self._context.skip_frame = "DEFAULT" if packet.pts is None or stamp in wanted else "NONREF"
+            for frame in self._decoded(packet):
+                if frame.pts is not None and frame.pts in missing:
+                    missing.discard(frame.pts)
+                    yield frame.pts, frame
+            sent.discard(stamp if stamp is not None else anchor)
+            packet = self._next() if missing and sent else None
+        for frame in self._decoded(None):
+            if frame.pts is not None and frame.pts in missing:
+                missing.discard(frame.pts)
+                yield frame.pts, frame
+        self._context.flush_buffers()
+
+    def _decoded(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """What a packet gives, nothing when it is damaged; the rest that the decoder holds back for None."""
+        try:
+            return self._context.decode(packet)
+        except DAMAGE:
+            return []
+
+    def _go_to(self, anchor: int) -> Packet[VideoStream] | None:
+        """The packet at a stamp, None when it is not found."""
+        read_on = int(_READ_ON_S / self._time_base)
+        # A container just opened stands at its start.
+        position = (self._stream.start_time or 0) - 1 if self._is_fresh else self._position
+        is_near = position is not None and 0 < anchor - position <= read_on
+        if is_near and (self._last_key is None or self._last_key < anchor):
+            found = self._read_to(anchor)
+            if found is not None:
+                return found
+        back_s = 0.0
+        while back_s <= _MAX_BACK_S:
+            if self._seek(anchor - int(back_s / self._time_base)):
+                found = self._read_to(anchor)
+                if found is not None:
+                    return found
+            back_s = back_s * 4 or 1.0
+        return self._read_to(anchor) if self._seek(None) else None
+
+    def _seek(self, stamp: int | None) -> bool:
+        self._packets, self._last_key, self._position, self._is_fresh = None, None, None, False
+        try:
+            if stamp is None:
+                self._container.seek(self._container.start_time or 0)
+            else:
+                self._container.seek(stamp, stream=self._stream)
+        except DAMAGE:
+            return False
+        return True
+
+    def _read_to(self, anchor: int) -> Packet[VideoStream] | None:
+        """Pass over packets up to the one with a stamp; None when a later keyframe comes first."""
+        while (packet := self._next()) is not None:
+            stamp = stamp_of(packet)
+            if stamp == anchor:
+                return packet
+            if packet.is_keyframe and stamp is not None and stamp > anchor:
+                return None
+        return None
+
+    def _next(self) -> Packet[VideoStream] | None:
+        if self._packets is None:
+            self._packets = self._container.demux(self._stream)
+        try:
+            packet = next(self._packets, None)
+        except DAMAGE:
+            packet = None
+        stamp = stamp_of(packet) if packet is not None else None
+        if packet is None or stamp is None or not packet.size:
+            self._packets = None
+            return None
+        self._position, self._is_fresh = stamp, False
+        if packet.is_keyframe:
+            self._last_key = stamp
+        return packet

@@ -1,0 +1,177 @@
+"""Videos through the whole job, offline: one record each, beside documents, with times as evidence."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.generator.__main__ import fresh_lectures, write_samples
+from fixtures.generator.footage import Cue, Encoding, Shot, film, to_srt
+from fixtures.generator.lectures import film_lecture, lecture_truth, make_lecture
+from fixtures.generator.screens import Theme, draw_slide
+from ingest.showing.evaluation import Evaluation, EvaluationOptions, evaluate
+from tests.test_main_job import run
+
+TIMES = ("slides/*/start_s", "slides/*/end_s", "steps/*/start_s", "fields/*/time_s", "decisions/*/time_s")
+TIMES += ("action_items/*/time_s", "events/*/start_s", "events/*/end_s")
+TALK = {
+    "type": "object",
+    "title": "Talk",
+    "properties": {
+        "slides": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"title": {"type": "string"}, "narration": {"type": ["string", "null"]}},
+                "required": ["title", "narration"],
+            },
+        }
+    },
+    "required": ["slides"],
+}
+
+
+def score(records: Path, truths: Path, within_s: float, ignore: tuple[str, ...] = ("summary",)) -> Evaluation:
+    """The comparison in which times may differ by the distance of two sampled frames."""
+    return evaluate(records, truths, EvaluationOptions(within=dict.fromkeys(TIMES, within_s), ignore=ignore))
+
+
+def small_talk(cues: tuple[Cue, ...] = (), container: str = "mp4") -> bytes:
+    """Two slides in eight seconds."""
+    slides = (("Night Ferries", "Rain stops the work"), ("Open Questions", "Who counts the stock"))
+    shots = [Shot(4000 * n, draw_slide(Theme(), title, (point,))) for n, (title, point) in enumerate(slides)]
+    return film(shots, 8000, Encoding(container), cues)
+
+
+def test_a_lecture_becomes_its_slides(fixtures_folder: Path, tmp_path: Path) -> None:
+    """The promise for videos: every slide once, with its text and the time it was shown."""
+    video = fixtures_folder / "videos" / "lecture" / "slides.mp4"
+    record = run([video], "lecture", tmp_path)["slides.mp4"]
+    assert (record["status"], record["problems"]) == ("complete", [])
+    truth = fixtures_folder / "truth" / "videos" / "lecture" / "slides.truth.json"
+    overall = score(tmp_path / "slides.mp4.json", truth, 1.0).to_dict()["overall"]
+    assert overall["accuracy"] >= 0.95
+    assert overall["precision"] >= 0.95
+    titles = [slide["title"] for slide in record["data"]["slides"]]
+    assert len(titles) == len(set(titles)) == 7
+    places = [place for found in record["provenance"].values() for place in found]
+    assert places
+    for place in places:
+        assert 0 <= place["start_s"] < place["end_s"] <= 70.1
+        assert isinstance(place["frame_pts"], int)
+    title = record["provenance"]["/slides/3/title"][0]
+    assert title["grade"] in ("exact", "normalised")
+    assert title["start_s"] == pytest.approx(record["data"]["slides"][3]["start_s"], abs=0.1)
+    assert record["coverage"]["answered"] == record["coverage"]["total"]
+
+
+def test_a_folder_of_videos_and_documents_gives_a_record_each(fixtures_folder: Path, tmp_path: Path) -> None:
+    """A folder holds what it holds; a video is one more file in it, and a sound track is one bad file."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "talk.mp4").write_bytes(small_talk())
+    (folder / "notes.txt").write_text("Basin Control Room\n\nPump 3 was repaired.\n", encoding="utf-8")
+    shutil.copy(fixtures_folder / "videos" / "damaged" / "audio-only.mp4", folder)
+    records = run([folder], "lecture", tmp_path / "out")
+    assert {name: record["status"] for name, record in records.items()} == {
+        "talk.mp4": "complete",
+        "notes.txt": "complete",
+        "audio-only.mp4": "failed",
+    }
+    assert "audio-only.mp4" in records["audio-only.mp4"]["problems"][0]["message"]
+    slides = records["talk.mp4"]["data"]["slides"]
+    assert [(slide["title"], slide["start_s"], slide["end_s"]) for slide in slides] == [
+        ("Night Ferries", 0, pytest.approx(4, abs=1)),
+        ("Open Questions", pytest.approx(4, abs=1), pytest.approx(8, abs=0.3)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["track", "sidecar", "off"])
+def test_what_is_said_stands_at_its_slide(tmp_path: Path, kind: str) -> None:
+    """Subtitles are the speaker's words; a file beside the video belongs to it and is no document."""
+    cues = (Cue(500, 2500, "Welcome to all."), Cue(5000, 7000, "Any questions?"))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    if kind == "sidecar":
+        (folder / "talk.mp4").write_bytes(small_talk())
+        (folder / "talk.srt").write_bytes(to_srt(cues))
+    else:
+        (folder / "talk.mkv").write_bytes(small_talk(cues, "matroska"))
+    schema = tmp_path / "talk.json"
+    schema.write_text(json.dumps(TALK), encoding="utf-8")
+    records = run_schema([folder], schema, tmp_path / "out", subtitles=kind != "off")
+    (record,) = records.values()
+    said = [slide["narration"] for slide in record["data"]["slides"]]
+    assert said == ([None, None] if kind == "off" else ["Welcome to all.", "Any questions?"])
+
+
+def run_schema(paths: list[Path], schema: Path, output: Path, **reading: Any) -> dict[str, dict[str, Any]]:
+    """Records of a run with a schema instead of a recipe."""
+    import ingest
+
+    config = ingest.configure(schema=schema, local=True, output=output, settings={"reading": reading})
+    ingest.run_to_folder(paths, config)
+    lines = (output / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    return {record["document"]["name"]: record for record in map(json.loads, lines)}
+
+
+def test_a_slide_cut_by_a_chunk_border_is_one_slide(tmp_path: Path) -> None:
+    """Chunks end where they must; the record shows the talk, not the chunks."""
+    lecture = make_lecture(random.Random(4), 4, 24)
+    (tmp_path / "talk.mp4").write_bytes(film_lecture(lecture))
+    import ingest
+
+    settings = {"planning": {"target_tokens": 3_200}, "reading": {"fps": 2.0}}
+    config = ingest.configure(recipe="lecture", local=True, output=tmp_path / "out", settings=settings)
+    ingest.run_to_folder([tmp_path / "talk.mp4"], config)
+    record = json.loads((tmp_path / "out" / "talk.mp4.json").read_text(encoding="utf-8"))
+    assert len({part["chunk"] for part in record["coverage"]["parts"]}) > 1
+    expected = lecture_truth(lecture)["slides"]
+    assert [slide["title"] for slide in record["data"]["slides"]] == [slide["title"] for slide in expected]
+    for slide, truth in zip(record["data"]["slides"], expected, strict=True):
+        assert slide["start_s"] == pytest.approx(truth["start_s"], abs=0.5)
+        assert slide["end_s"] == pytest.approx(truth["end_s"], abs=0.5)
+        assert slide["bullets"] == truth["bullets"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["screen-recording", "meeting", "incident", "lecture"])
+def test_every_kept_video_is_read_to_the_letter(fixtures_folder: Path, tmp_path: Path, kind: str) -> None:
+    """Each recipe for videos has a fixture, and the local engine reads it well enough to show what a record holds."""
+    records = run([fixtures_folder / "videos" / kind], kind, tmp_path, fps=5.0)
+    assert {record["status"] for record in records.values()} == {"complete"}
+    ignore = ("summary", "steps/*/action")
+    overall = score(tmp_path, fixtures_folder / "truth" / "videos" / kind, 0.2, ignore).to_dict()["overall"]
+    assert overall["accuracy"] >= 0.95
+    assert overall["precision"] >= 0.95
+
+
+@pytest.mark.long
+def test_long_lectures_keep_every_slide(tmp_path: Path) -> None:
+    """Twelve slides in ten minutes: 95 % of the titles, starts within the rate, none invented and none twice."""
+    write_samples(fresh_lectures(2, 23), tmp_path / "made")
+    records = run([tmp_path / "made" / "documents"], "lecture", tmp_path / "out")
+    result = score(tmp_path / "out", tmp_path / "made" / "truth", 1.0)
+    (rows,) = (row for row in result.to_dict()["rows"] if row["field"] == "slides")
+    assert rows["predicted"] == rows["expected"] == rows["paired"] == 24
+    fields = {field["field"]: field for field in result.to_dict()["fields"]}
+    assert fields["slides/*/title"]["accuracy"] >= 0.95
+    assert fields["slides/*/start_s"]["accuracy"] == 1.0
+    for record in records.values():
+        titles = [slide["title"] for slide in record["data"]["slides"]]
+        assert len(titles) == len(set(titles)) == 12
+
+
+@pytest.mark.long
+def test_a_truncated_video_gives_what_decodes(fixtures_folder: Path, tmp_path: Path) -> None:
+    """Half a talk is worth having, and must not pass for the whole."""
+    records = run([fixtures_folder / "videos" / "damaged"], "lecture", tmp_path)
+    record = records["truncated.mp4"]
+    assert record["status"] == "partial"
+    assert record["data"]["slides"]
+    assert any("truncated.mp4" in problem["message"] for problem in record["problems"])
