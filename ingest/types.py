@@ -60,7 +60,7 @@ class Source:
 
 _REPEATS = re.compile(r"(\S)\1{3,}")
 _SPACES = re.compile(r"\s+")
-_LINES = re.compile(r"\n+")
+_LINES = re.compile(r"(?<![!-/:-@\[-`{-~])\n+")
 _GAPS = re.compile(r" {2,}")
 _NUMBER_GAPS = re.compile(r" (?=[0-9])")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z\u00c0-\u024f\u1e00-\u1eff]+")
@@ -82,8 +82,9 @@ class TextStats:
     beyond the eleventh, `capitals` the letters of words all in capitals, `accented` those with marks and `clusters` the
     runs of four consonants. `numbers` are groups of up to three digits, `marks` runs of ASCII punctuation. `repeats`
     are runs of one character four times or more, counted as one elsewhere. `gaps` are runs of two spaces or more,
-    `number_gaps` spaces before a digit, `lines` runs of line ends. `cjk`, `cyrillic`, `alphabets` (all further
-    scripts) and `other` (signs) are characters. `chars` are all characters but white space, `spaces` runs of that.
+    `number_gaps` spaces before a digit, `lines` runs of line ends that do not follow
+    punctuation. `cjk`, `cyrillic`, `alphabets` (all further scripts) and `other` (signs) are characters. `chars` are
+    all characters but white space, `spaces` runs of that.
     """
 
     chars: int = 0

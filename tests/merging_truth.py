@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +100,25 @@ def says(text: str, value: Any) -> bool:
     if isinstance(value, bool) or not str(value).strip():
         return False
     if isinstance(value, int | float):
-        return any(re.search(rf"(?<![\d.,]){re.escape(form)}(?![.,]?\d)", text) for form in _spellings(value))
-    line = " ".join(text.split())
-    if any(re.search(rf"(?<!\w){re.escape(form)}(?!\w)", line, re.IGNORECASE) for form in _dates(value)):
+        return any(_stands(form, r"(?<![\d.,])", r"(?![.,]?\d)", text) for form in _spellings(value))
+    line, printed = _line(text), value.strip()
+    if any(_stands(form.lower(), r"(?<!\w)", r"(?!\w)", line) for form in _dates(value)):
         return True
     solid = _solid(value)
-    if len(solid) < 5 or re.fullmatch(r"[-+(]?[\d.,]+[)%]?", value.strip()):
+    if len(solid) < 5 or re.fullmatch(r"[-+(]?[\d.,]+[)%]?", printed):
         # Words of two columns may run into each other, figures and words do not make one.
-        after = r"[\d]|[.,]\d" if value.strip()[-1].isdigit() else r"\w"
-        return re.search(rf"(?<![\w.,-]){re.escape(value.strip())}(?!{after})", text, re.IGNORECASE) is not None
+        after = r"[\d]|[.,]\d" if printed[-1].isdigit() else r"\w"
+        return _stands(printed.lower(), r"(?<![\w.,-])", rf"(?!{after})", text.lower())
     return solid in _solid(text)
+
+
+def _stands(form: str, before: str, after: str, text: str) -> bool:
+    return form in text and re.search(before + re.escape(form) + after, text) is not None
+
+
+@lru_cache(maxsize=256)
+def _line(text: str) -> str:
+    return " ".join(text.split()).lower()
 
 
 def _spellings(value: float) -> Iterator[str]:
@@ -152,6 +162,7 @@ def leaves_of(value: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
         yield pointer, value
 
 
+@lru_cache(maxsize=4_096)
 def _solid(text: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -175,6 +175,3 @@ class Job:
 def with_limit(config: Config, limit: Decimal) -> Config:
     """The settings with another limit for the run."""
     return config.model_copy(update={"budget": config.budget.model_copy(update={"max_cost_usd": limit})})
-
-
-__all__ = ["Job", "Service", "paid_config", "replace", "start_service", "with_limit", "write_pages"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 import ingest
 from ingest import errors
-from ingest.config import AskingSettings, Config, PlanningSettings, ReadingSettings
+from ingest.config import AskingSettings, BudgetSettings, Config, PlanningSettings, ReadingSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -33,6 +34,7 @@ def settings_table() -> str:
         "reading": ReadingSettings,
         "asking": AskingSettings,
         "planning": PlanningSettings,
+        "budget": BudgetSettings,
     }
     for section, model in sections.items():
         for name, field in model.model_fields.items():
@@ -48,7 +50,7 @@ def exits_table() -> str:
     branches = [
         value
         for _, value in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(value, errors.IngestError) and errors.IngestError in value.__bases__
+        if issubclass(value, errors.IngestError) and errors.IngestError in value.__bases__ and value.exit_code > 1
     ]
     rows = ["| code | meaning |", "|---|---|", "| 0 | all records complete |", "| 1 | some records not complete |"]
     rows += [
@@ -75,7 +77,8 @@ def first_command() -> str:
 def output_block(folder: Path) -> str:
     """What the first command prints, with the seconds and the folder made the same every time."""
     command = [sys.executable, "-m", *first_command().split()[:-1], str(folder), "--quiet"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment)
     text = re.sub(r" in [\d.]+ s;", " in 5.2 s;", done.stdout.replace(str(folder), "out"))
     return f"```text\n{text.strip()}\n```"
 

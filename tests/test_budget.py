@@ -19,6 +19,7 @@ from tests.local_calls import TOTAL, call, image_bytes
 
 PROFILE = load_profile("seed-2-0-pro")
 CENT = Decimal("0.01")
+SKEW = {"text": 1.2, "image": 1.2, "video": 1.2, "file": 1.2}
 _ALPHABETS = {
     "words": "the total of this invoice amounts to ",
     "digits": "0123456789.,:;-/%$",
@@ -37,8 +38,7 @@ def request(contents: tuple[Content, ...], rung: Rung = "json_schema", **paramet
 
 def counted(sent: Request, protocol: str) -> Usage:
     """What the independent engine counts, a fifth above its own counter for everything."""
-    skew = {"text": 1.2, "image": 1.2, "video": 1.2, "file": 1.2}
-    app = create_app(models=[PROFILE.model], skew=skew)
+    app = create_app(models=[PROFILE.model], skew=SKEW)
     wire = load_wire(protocol)
     made = wire.encode(sent, PROFILE)
     response = call(app, "POST", f"/v1/{made.path.lstrip('/')}", json=made.body)
@@ -66,7 +66,10 @@ def test_no_image_costs_more_than_its_bound(detail: str) -> None:
     size = (1_000, 700)
     images = tuple(Image(image_bytes("Total 5", size), "image/png", *size) for _ in range(2))
     sent = request((Text("<document>"), *images, Text("</document>")), image_detail=detail)
-    assert counted(sent, "chat").input_tokens <= worst_case(sent, PROFILE).input_tokens
+    app = create_app(models=[PROFILE.model], skew=SKEW, faults=["server_error"])
+    call(app, "POST", "/v1/chat/completions", json=load_wire("chat").encode(sent, PROFILE).body)
+    (entry,) = app.state.accounting.entries
+    assert 2 * 500 < entry.input_tokens <= worst_case(sent, PROFILE).input_tokens
 
 
 def test_the_worst_case_takes_the_dear_tier_reasoning_and_searches_into_account() -> None:

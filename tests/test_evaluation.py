@@ -452,3 +452,25 @@ def test_signs_may_be_left_out_of_a_field() -> None:
     predicted, expected = {"totals": {"net": -5.5}, "balance": -5.5}, {"totals": {"net": 5.5}, "balance": 5.5}
     verdicts = {leaf.field: leaf.verdict for leaf in compare(predicted, expected, options).leaves}
     assert verdicts == {("totals", "net"): "matched", ("balance",): "wrong"}
+
+
+def test_times_match_within_the_distance_allowed(tmp_path: Path) -> None:
+    """Frames sampled once a second cannot tell when a slide appeared to the tenth; whole seconds may differ as well."""
+    truth, predicted = tmp_path / "a.truth.json", tmp_path / "a.json"
+    truth.write_text(
+        json.dumps({"truth": {"slides": [{"title": "Plan", "start_s": 12}, {"title": "End", "start_s": 30.4}]}})
+    )
+    predicted.write_text(json.dumps({"slides": [{"title": "Plan", "start_s": 13}, {"title": "End", "start_s": 32.4}]}))
+    strict = evaluate(predicted, truth, EvaluationOptions()).to_dict()["overall"]
+    wide = evaluate(predicted, truth, EvaluationOptions(within={"slides/*/start_s": 1.0})).to_dict()["overall"]
+    assert (strict["matched"], wide["matched"]) == (2, 3)
+
+
+def test_fields_a_truth_does_not_score_do_not_count(tmp_path: Path) -> None:
+    """A summary in other words is not wrong."""
+    truth, predicted = tmp_path / "a.truth.json", tmp_path / "a.json"
+    values = {"total": 3, "summary": None, "rows": [{"a": 1, "note": "x"}]}
+    truth.write_text(json.dumps({"truth": values, "unscored": ["summary", "rows/*/note"]}))
+    predicted.write_text(json.dumps({"total": 3, "summary": "So it is.", "rows": [{"a": 1, "note": "y"}]}))
+    overall = evaluate(predicted, truth, EvaluationOptions()).to_dict()["overall"]
+    assert (overall["accuracy"], overall["precision"]) == (1.0, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,10 @@ def test_a_pdf_with_too_many_pages_overflows_the_window() -> None:
         document.new_page(width=100, height=100)
     error = refused(app, request(file_part(bytes(document.tobytes())), model=MODEL))
     assert "exceed max message tokens" in error["message"]
+
+
+def test_a_pdf_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PDFium is optional; the refusal says what to install."""
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    error = refused(create_app(), request(file_part(pdf_bytes("x"))))
+    assert "pip install 'ingest[pypdfium]'" in error["message"]

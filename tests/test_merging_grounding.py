@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.merging.grounding import PageText, ground, ground_conflicts
@@ -341,6 +341,7 @@ WORD = st.text(max_size=8) | st.sampled_from(["1.234,50", "5.", "June", "2018", 
 
 
 @given(st.lists(VALUE, max_size=4), st.lists(st.tuples(WORD, st.integers(0, 40), st.integers(0, 3)), max_size=12))
+@settings(deadline=None)
 def test_any_value_on_any_page_gets_evidence(values: list[Any], placed: list[tuple[str, int, int]]) -> None:
     """Pages of strangers hold anything; a value must come out with a grade, and a box must lie on the page."""
     words = tuple(Word(text, (x * 10.0, y * 12.0, x * 10.0 + 30, y * 12.0 + 10)) for text, x, y in placed)
@@ -354,6 +355,7 @@ def test_any_value_on_any_page_gets_evidence(values: list[Any], placed: list[tup
 
 
 @given(st.lists(st.text("ab1 ", min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=8), st.data())
+@settings(deadline=None)
 def test_what_is_printed_is_always_found(words: list[str], data: st.DataObject) -> None:
     """Words copied from a page are on that page, exactly."""
     text = " ".join(" ".join(words).split())

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import ConfigError
@@ -262,6 +262,7 @@ DATA = st.dictionaries(
 
 
 @given(st.lists(DATA, max_size=5), st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_order_of_arrival_does_not_matter(documents: list[Any], random: Any) -> None:
     """Answers come when they come; a rerun must write the same bytes."""
     partials = [partial(i, data, {"/a": i + 1}) for i, data in enumerate(documents)]
@@ -270,6 +271,7 @@ def test_order_of_arrival_does_not_matter(documents: list[Any], random: Any) -> 
 
 
 @given(DATA)
+@settings(deadline=None)
 def test_one_partial_is_unchanged(data: Any) -> None:
     """A document that fits one request must not be touched by merging."""
     merged = merge([partial(0, data)], {})
@@ -280,6 +282,7 @@ def test_one_partial_is_unchanged(data: Any) -> None:
 @given(
     st.lists(st.lists(st.dictionaries(st.just("k"), st.integers(0, 3), min_size=1), max_size=4), min_size=1, max_size=5)
 )
+@settings(deadline=None)
 def test_concat_keeps_every_row(lists: list[Any]) -> None:
     """No row may vanish or move, repeated or not."""
     rows = {"type": "array", "items": schema(k=NUMBER)}

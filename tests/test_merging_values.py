@@ -6,7 +6,7 @@ import datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.values import normal_key, read_clock, read_date, read_dates, read_number, squash, tokens
@@ -89,6 +89,7 @@ def test_order_of_day_and_month_is_decided_by_the_caller() -> None:
 
 
 @given(st.decimals(min_value=-(10**9), max_value=10**9, places=2))
+@settings(deadline=None)
 def test_grouped_amounts_read_back(amount: Decimal) -> None:
     """Whatever groups and decimals are written with, the amount must come back."""
     english = f"{amount:,}"
@@ -97,6 +98,7 @@ def test_grouped_amounts_read_back(amount: Decimal) -> None:
 
 
 @given(st.text(max_size=30))
+@settings(deadline=None)
 def test_any_text_can_be_read(text: str) -> None:
     """Values come from documents of strangers; none may raise."""
     read_number(text)

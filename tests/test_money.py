@@ -29,14 +29,16 @@ LOSSES = {
 """Shares of the faults that cost money or lose its trace; together four of ten calls."""
 
 
+_WITHOUT_USAGE = {"garbage", "stream_error", "unfinished", "no_close", "dropped", "reset"}
+
+
 def _check_books(job: Job, billed_usd: Decimal, entries: list[Any]) -> None:
     """Confirmed calls equal the service's own bills one by one; the rest is never below them."""
     postings = job.postings
     confirmed = [posting.booked_usd for posting in postings if posting.booking == "usage"]
-    delivered = [entry.cost_usd for entry in entries if entry.status == 200]
-    left = sorted(delivered)
-    for cost in sorted(amount for amount in confirmed if amount is not None):
-        left.remove(cost)
+    delivered = [entry for entry in entries if entry.status == 200 and entry.was_delivered]
+    with_usage = [entry.cost_usd for entry in delivered if entry.fault not in _WITHOUT_USAGE]
+    assert sorted(amount for amount in confirmed if amount is not None) == sorted(with_usage)
     booked = sum((posting.booked_usd or Decimal(0) for posting in postings), Decimal(0))
     assert booked >= billed_usd
     lost = [posting for posting in postings if posting.booking == "worst"]

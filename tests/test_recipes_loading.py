@@ -62,7 +62,7 @@ def failure(call: object, *args: object) -> str:
     return caught.value.message
 
 
-@pytest.mark.parametrize("name", ["contracts", "generic", "invoices", "papers", "receipts"])
+@pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_of_the_package_loads_and_makes_a_config(name: str) -> None:
     """A broken recipe in the package would be found by the first user only."""
     assert name in recipe_names()

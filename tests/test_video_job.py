@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import ingest
 from fixtures.generator.__main__ import fresh_lectures, write_samples
 from fixtures.generator.footage import Cue, Encoding, Shot, film, to_srt
 from fixtures.generator.lectures import film_lecture, lecture_truth, make_lecture
@@ -112,8 +113,6 @@ def test_what_is_said_stands_at_its_slide(tmp_path: Path, kind: str) -> None:
 
 def run_schema(paths: list[Path], schema: Path, output: Path, **reading: Any) -> dict[str, dict[str, Any]]:
     """Records of a run with a schema instead of a recipe."""
-    import ingest
-
     config = ingest.configure(schema=schema, local=True, output=output, settings={"reading": reading})
     ingest.run_to_folder(paths, config)
     lines = (output / "records.jsonl").read_text(encoding="utf-8").splitlines()
@@ -124,8 +123,6 @@ def test_a_slide_cut_by_a_chunk_border_is_one_slide(tmp_path: Path) -> None:
     """Chunks end where they must; the record shows the talk, not the chunks."""
     lecture = make_lecture(random.Random(4), 4, 24)
     (tmp_path / "talk.mp4").write_bytes(film_lecture(lecture))
-    import ingest
-
     settings = {"planning": {"target_tokens": 3_200}, "reading": {"fps": 2.0}}
     config = ingest.configure(recipe="lecture", local=True, output=tmp_path / "out", settings=settings)
     ingest.run_to_folder([tmp_path / "talk.mp4"], config)
@@ -140,6 +137,7 @@ def test_a_slide_cut_by_a_chunk_border_is_one_slide(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["screen-recording", "meeting", "incident", "lecture"])
 def test_every_kept_video_is_read_to_the_letter(fixtures_folder: Path, tmp_path: Path, kind: str) -> None:
     """Each recipe for videos has a fixture, and the local engine reads it well enough to show what a record holds."""
@@ -152,14 +150,15 @@ def test_every_kept_video_is_read_to_the_letter(fixtures_folder: Path, tmp_path:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_long_lectures_keep_every_slide(tmp_path: Path) -> None:
     """Twelve slides in ten minutes: 95 % of the titles, starts within the rate, none invented and none twice."""
     write_samples(fresh_lectures(2, 23), tmp_path / "made")
     records = run([tmp_path / "made" / "documents"], "lecture", tmp_path / "out")
     result = score(tmp_path / "out", tmp_path / "made" / "truth", 1.0)
-    (rows,) = (row for row in result.to_dict()["rows"] if row["field"] == "slides")
+    told = result.to_dict()
+    rows, fields = told["rows"]["slides"], told["fields"]
     assert rows["predicted"] == rows["expected"] == rows["paired"] == 24
-    fields = {field["field"]: field for field in result.to_dict()["fields"]}
     assert fields["slides/*/title"]["accuracy"] >= 0.95
     assert fields["slides/*/start_s"]["accuracy"] == 1.0
     for record in records.values():

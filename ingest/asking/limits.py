@@ -12,11 +12,10 @@ from ingest.profile import RateLimits
 
 _DECREASE = 0.5
 # The server's minute begins where it likes, and requests reach it a little later or sooner than they were let go:
-# what is counted for a 60th longer than a minute fits into any minute of the server's.
+# what is counted for a second longer than a minute fits into any minute of the server's. Of large calls few fill a
+# minute of tokens, and a second more would cost one of them: 0.3 s there.
 _MARGIN = 1.0 / 60.0
-# Beyond the profile's ramp the service answers growth of more than a fifth in three minutes with overload.
-_RAMP_MINUTES = 3
-_RAMP_GROWTH = 1.2
+_TOKEN_MARGIN = 1.0 / 200.0
 # Throttled all the same, the client's minute grows by this much at a time, at most to so many of the server's.
 _WIDER = 0.02
 _WIDEST = 1.12
@@ -102,15 +101,20 @@ class Window:
     the log of grants does neither. `minute_s` is the length of a minute, shorter in trials.
     """
 
-    def __init__(self, limit: float | None, minute_s: float, ramp: float | None = None) -> None:
-        """`ramp` is how much a minute may hold more than the one before it; None: as much as the limit."""
+    def __init__(self, limit: float | None, minute_s: float, ramp: float | None = None, is_paced: bool = False) -> None:
+        """`ramp` is how much a minute may hold more than the one before it; None: as much as the limit.
+
+        With `is_paced` grants are spread over the minute: for many small ones, of which a few large fill it badly.
+        """
         self._limit = limit
         self._minute_s = minute_s
-        self._length_s = minute_s * (1.0 + _MARGIN)
+        self._length_s = minute_s * (1.0 + (_MARGIN if is_paced else _TOKEN_MARGIN))
         self._ramp = None if ramp is None or (limit is not None and limit <= ramp) else ramp
         self._grants: deque[_Grant] = deque()
         self._sum = 0.0
+        self._is_paced = is_paced
         self._past: deque[_Grant] = deque()
+        self._next_s = float("-inf")
 
     def wait_s(self, now_s: float, tokens: float) -> float:
         """Seconds until `tokens` may be let through; 0 when they may now.
@@ -124,7 +128,9 @@ class Window:
         excess = self._sum + min(tokens, limit) - limit
         # Tokens are whole: less than one is a rounding error.
         if excess <= 0.5:
-            return 0.0
+            held_s = self._next_s - now_s
+            # Shorter than a clock can tell is now.
+            return held_s if self._is_paced and self._sum > _BURST * limit and held_s > 1e-6 else 0.0
         for grant in self._grants:
             excess -= grant.tokens
             if excess <= 0.5:
@@ -134,9 +140,12 @@ class Window:
     def grant(self, now_s: float, tokens: float) -> _Grant:
         """Let `tokens` through now."""
         grant = _Grant(now_s, tokens)
-        if self._limit is not None or self._ramp is not None:
+        limit = self._allowed(now_s)
+        if limit is not None:
             self._grants.append(grant)
             self._sum += tokens
+            earliest_s = max(self._next_s, now_s - _CATCH_UP * self._minute_s)
+            self._next_s = earliest_s + self._minute_s * min(tokens / (limit * _PACE), 1.0)
         return grant
 
     def widen(self) -> None:
@@ -166,7 +175,8 @@ class Window:
             return self._limit
         minutes = [0.0] * _RAMP_MINUTES
         for grant in self._past:
-            ago = int((now_s - grant.at_s) / self._length_s) - 1
+            # A whole minute ago, however the division is rounded.
+            ago = int((now_s - grant.at_s) / self._length_s + 1e-6) - 1
             if 0 <= ago < _RAMP_MINUTES:
                 minutes[ago] += grant.tokens
         allowed = max(self._ramp, min(minutes[0] + self._ramp, max(minutes) * _RAMP_GROWTH))
@@ -210,7 +220,7 @@ class Limits:
     def __init__(self, rates: RateLimits, width: int | None = None, minute_s: float = 60.0) -> None:
         """`width` is the most calls under way at once, the profile's when None."""
         self.gate = Gate(width or rates.concurrency)
-        self._requests = Window(rates.requests_per_minute, minute_s)
+        self._requests = Window(rates.requests_per_minute, minute_s, is_paced=True)
         self._tokens = Window(rates.tokens_per_minute, minute_s, rates.ramp_tokens_per_minute)
         self._turn = asyncio.Lock()
         self._share = 1.0

@@ -106,14 +106,8 @@ def _settings(
     if reading.pages not in ("both", "image"):
         yield "--pages both", "reading", {"pages": "both"}, _as_both, "", 1.0
     if "low" in profile.images and (asking.image_detail or profile.default_detail) != "low":
-        yield (
-            "--image-detail low",
-            "asking",
-            {"image_detail": "low"},
-            _with_images,
-            "saves on small images and frames",
-            1.0,
-        )
+        low: dict[str, object] = {"image_detail": "low"}
+        yield "--image-detail low", "asking", low, _with_images, "saves on small images alone", 1.0
     yield "--fps, half of it", "reading", {}, _half_the_frames, "every second frame", 1.0
     thinking = not asking.enable_thinking
     update: dict[str, object] = {"enable_thinking": thinking, "reasoning_effort": None}
@@ -137,11 +131,8 @@ def _same(document: Document) -> Document:
 
 def _with_images(document: Document) -> Document | None:
     # A copy: what an image takes depends on the detail, so the chunks may differ.
-    return (
-        replace(document)
-        if any(part.mode in ("image", "both") and not part.moments for part in document.parts)
-        else None
-    )
+    has_images = any(part.mode in ("image", "both") and not part.moments for part in document.parts)
+    return replace(document) if has_images else None
 
 
 def _as_text(document: Document) -> Document | None:

@@ -30,6 +30,8 @@ from ingest.types import Chunk, Content, Document, Observation, Observer, Proble
 
 _LOG = logging.getLogger(__name__)
 
+_OBSERVATIONS_HELD = 400
+
 
 class Cut:
     """The chunks that a document is asked about in; changes when one of them has to be cut further."""
@@ -198,14 +200,16 @@ class Session:
     def keep(self, document: Document, chunk: Chunk, key: str, reply: Reply, hint: str | None) -> None:
         """Store a bought answer before anybody reads it, and learn from its usage how tokens are counted."""
         observation = None
-        if reply.usage.input_tokens > 0 and hint is None:
+        # A count beyond the window is a server's nonsense, and teaches nothing.
+        if 0 < reply.usage.input_tokens <= self.config.profile.window_tokens and hint is None:
             observation = self.planner(document).observe(chunk, reply.usage)
         self.books.keep(key, reply, observation)
         if observation is not None:
             self._learn(observation)
 
     def _learn(self, *observations: Observation) -> None:
-        self._observations.extend(observations)
+        # Calibration itself looks at fewer.
+        self._observations = [*self._observations, *observations][-_OBSERVATIONS_HELD:]
         config = self.config
         self.calibration = Calibration.of(self._observations, config.planning.safety_margin, config.profile.answers)
 

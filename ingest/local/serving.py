@@ -7,7 +7,6 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -106,9 +105,11 @@ def _resetting(
         transport = open_connections.get(tuple(scope.get("client") or ("", 0)))
         if transport is not None:
             scope[RESET] = partial(_reset, transport)
-        # What the app raises has by then happened to the connection.
-        with suppress(ConnectionResetError):
+        try:
             await app(scope, receive, send)
+        except ConnectionResetError:
+            # The reset has happened; once the server has heard of it, it does not complain of half a response.
+            await asyncio.sleep(0)
 
     return call
 

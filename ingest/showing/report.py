@@ -433,12 +433,16 @@ def _limit(plan: Plan) -> list[RenderableType]:
     if limit is None or total.cost_usd_expected is None or total.cost_usd_ceiling is None:
         return []
     if total.cost_usd_ceiling <= limit:
-        told = f"The limit of {dollars(limit)} covers all of it."
-    elif total.cost_usd_expected <= limit:
+        return [Text(f"The limit of {dollars(limit)} covers all of it.")]
+    if total.cost_usd_expected <= limit:
         told = f"The limit of {dollars(limit)} covers what is expected; if it costs more, the run stops and can go on."
     else:
         told = f"The limit of {dollars(limit)} does not cover what is expected: the run would stop early."
-    return [Text(told)]
+    each = dollars(total.cost_usd_ceiling / max(total.requests, 1))
+    room = (
+        f"A call is sent only while the most it can cost, here some {each}, is left: a smaller --max-tokens needs less."
+    )
+    return [Text(told), Text(room)]
 
 
 def _price(total: PlanRow) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.merging.merge import Merged, merge
@@ -51,6 +51,7 @@ def test_every_leaf_has_an_origin(name: str) -> None:
     """A value without a source is a value nobody can check."""
 
     @given(st.lists(values(name), min_size=1, max_size=4))
+    @settings(deadline=None)
     def check(found: list[Any]) -> None:
         merged = merge_with(name, found)
         assert set(merged.origins) == set(leaves(merged.data))
@@ -67,6 +68,7 @@ def test_one_partial_is_unchanged(name: str) -> None:
     """With one chunk there is nothing to decide. (`by-key` joins equal keys even then: that is what a key says.)"""
 
     @given(values(name))
+    @settings(deadline=None)
     def check(value: Any) -> None:
         assert merge_with(name, [value]).data == {"f": value}
 
@@ -78,6 +80,7 @@ def test_null_changes_nothing(name: str) -> None:
     """A chunk that found nothing must not count as a voice."""
 
     @given(st.lists(values(name), min_size=1, max_size=3))
+    @settings(deadline=None)
     def check(found: list[Any]) -> None:
         merged, padded = merge_with(name, found), merge_with(name, [*found, None])
         assert (padded.data, padded.origins, padded.conflicts) == (merged.data, merged.origins, merged.conflicts)
@@ -90,6 +93,7 @@ def test_conflicts_hold_every_side(name: str) -> None:
     """A value that lost must still be shown, with the chunks that said it."""
 
     @given(st.lists(values(name), min_size=1, max_size=4))
+    @settings(deadline=None)
     def check(found: list[Any]) -> None:
         merged = merge_with(name, found)
         assert len(merged.conflicts) == len(merged.side_origins)
@@ -107,6 +111,7 @@ def test_order_of_arrival_changes_nothing(name: str) -> None:
     """Answers come when they come."""
 
     @given(st.lists(values(name), min_size=1, max_size=4), st.randoms(use_true_random=False))
+    @settings(deadline=None)
     def check(found: list[Any], dice: Any) -> None:
         order = list(range(len(found)))
         dice.shuffle(order)
@@ -120,6 +125,7 @@ def test_what_is_repeated_from_context_changes_nothing(name: str) -> None:
     """A chunk that repeats its neighbour's page, with that page as evidence, is no second source."""
 
     @given(st.lists(values(name), min_size=2, max_size=4))
+    @settings(deadline=None)
     def check(found: list[Any]) -> None:
         schema = {"properties": {"f": {"x-merge": name, "x-merge-key": "id"}}}
         parts = [Part(i, "page", "text") for i in range(len(found))]

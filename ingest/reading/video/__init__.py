@@ -21,7 +21,7 @@ from ingest.reading.media import VIDEO_TYPES
 from ingest.reading.sampling import MIN_FPS, Candidate, Timeline, auto_fps, choose, split
 from ingest.reading.video import clips
 from ingest.reading.video.decoding import Decoder
-from ingest.reading.video.likeness import Difference, compare, save_look
+from ingest.reading.video.likeness import Difference, compare, look_at, save_look
 from ingest.reading.video.loading import CLIP_FPS, Loader, encode, frame_path
 from ingest.reading.video.pixels import Painter
 from ingest.reading.video.settling import Facts, look_path, settle
@@ -158,13 +158,14 @@ class _Viewer:
         except DAMAGE as error:
             problem = self._problem(time_s, f"cannot be shown ({reason(error)})", part.index)
             return Probed(replace(part, error=problem), is_kept=candidate.kind == "even")
-        is_kept, is_cut = self._judge(candidate, picture)
-        self._seen = picture
+        look = look_at(picture)
+        is_kept, is_cut = self._judge(candidate, look)
+        self._seen = look
         if not is_kept:
             return Probed(part, is_kept=False)
         if self._kept is None:
-            save_look(picture, look_path(self._spool, candidate.stamp))
-        self._kept = candidate.stamp, picture
+            save_look(look, look_path(self._spool, candidate.stamp))
+        self._kept = candidate.stamp, look
         part = replace(part, width_px=fit.canvas_width_px, height_px=fit.canvas_height_px)
         doubt = () if not frame.is_corrupt else (self._problem(time_s, "is damaged, and shown as far as it goes"),)
         return Probed(part, doubt, is_cut=is_cut, stored_bytes=self._store(candidate.stamp, picture, fit))
@@ -174,12 +175,12 @@ class _Viewer:
         if self._kept is not None:
             save_look(self._kept[1], look_path(self._spool, self._kept[0]))
 
-    def _judge(self, candidate: Candidate, picture: PillowImage.Image) -> tuple[bool, bool]:
+    def _judge(self, candidate: Candidate, look: PillowImage.Image) -> tuple[bool, bool]:
         """Whether a frame is kept, and whether another scene begins with it."""
         if self._kept is None or self._seen is None:
             return True, False
-        change = compare(self._kept[1], picture)
-        since = change if self._seen is self._kept[1] else compare(self._seen, picture)
+        change = compare(self._kept[1], look)
+        since = change if self._seen is self._kept[1] else compare(self._seen, look)
         is_cut = since.is_cut(self._stood_still)
         self._stood_still = since.is_repeat
         return _is_new(candidate, change, is_cut), is_cut

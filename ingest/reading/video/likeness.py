@@ -1,9 +1,10 @@
 """Whether two frames show the same, as somebody sees it who wants to read what is on them.
 
 A coarse hash alone would call two slides alike that differ in one line, and comparing pixels would call two frames
-different that differ in coding noise. So the difference is looked at block by block: noise is weak and everywhere, a
-changed letter is strong and in one place; and its mean over all blocks, which small changes leave alone, tells scenes
-apart.
+different that differ in coding noise. So frames are remembered as the means of small blocks, fine enough that a changed
+letter fills one and large enough that noise is averaged away, and compared block by block: noise is weak and
+everywhere, a changed letter is strong and in one place. The mean over all blocks, which small changes leave alone, tells
+scenes apart.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ from pathlib import Path
 from PIL import Image as PillowImage
 from PIL import ImageChops
 
-_BLOCK_PX = 8
-"""A letter that can be read at all covers about one block."""
-_CLEAR = 22
-"""Mean difference of a block (of 255) that no coding noise makes: a letter of text in black on white measures 30 to 90.
-Measured on x264 at CRF 18 to 35 and VP9: noise of a picture coded anew stays below 16."""
-_FAINT = 9
-"""From here on, a block counts as changed when it stands out from the rest: pale print, thin strokes, small digits."""
-_OUTSTANDING = 4.0
-"""How many times as strong as the noise of the other blocks (their 99th percentile) a faint change must be."""
+_BLOCK_PX, _SMALL_BLOCK_PX = 4, 2
+_LARGE_PX = 400_000
+"""Frames are divided into blocks of 4 by 4 pixels, or 2 by 2 when they have fewer pixels than this."""
+_CLEAR = 36
+"""Difference of a block (of 255) that no coding noise makes. Measured on slides coded by x264 at CRF 18 to 35 and at
+150 kbit/s, in frames of 0.1 to 0.9 megapixels: noise, most of it where a keyframe draws the picture anew, reaches 30;
+the smallest changes tried, a gray plus sign and a pale line of 16 and 18 pixels height, make 42 to 65."""
+_FAINT = 22
+_OUTSTANDING = 8
+"""From `_FAINT` on, a block counts as changed when it is so many times as strong as the 99th percentile of all blocks:
+a small change in a picture that is still otherwise."""
 
 _CUT = 28.0
 """Mean difference of all blocks (of 255) from which two frames are of different scenes."""
-_NEW_SLIDE_SHARE = 0.04
+_NEW_SLIDE_SHARE = 0.02
 """Share of changed blocks from which a picture that stood still has become another one: a slide, a window, a page."""
 
 
@@ -45,12 +48,16 @@ class Difference:
         return self.mean > _CUT or (stood_still and self.changed > _NEW_SLIDE_SHARE)
 
 
+def look_at(picture: PillowImage.Image) -> PillowImage.Image:
+    """What is remembered of a picture in RGBX to compare others with."""
+    return picture.reduce(_BLOCK_PX if picture.width * picture.height >= _LARGE_PX else _SMALL_BLOCK_PX)
+
+
 def compare(one: PillowImage.Image, other: PillowImage.Image) -> Difference:
-    """How a picture in RGBX differs from one before it. Pictures of different sizes have nothing in common."""
+    """How a frame differs from one before it, by their looks. Frames of different sizes have nothing in common."""
     if one.size != other.size:
         return Difference(255.0, False, 1.0)
-    blocks = ImageChops.difference(one, other).reduce(_BLOCK_PX)
-    red, green, blue, _ = blocks.split()
+    red, green, blue, _ = ImageChops.difference(one, other).split()
     histogram = ImageChops.lighter(ImageChops.lighter(red, green), blue).histogram()
     count = sum(histogram)
     top = max(value for value, many in enumerate(histogram) if many)
@@ -68,10 +75,10 @@ def _percentile(histogram: list[int], share: float) -> int:
     return 0
 
 
-def save_look(picture: PillowImage.Image, path: Path) -> None:
-    """Put a picture on disk as it is, for the worker that compares across spans."""
-    width, height = picture.size
-    data = zlib.compress(picture.tobytes(), 1)
+def save_look(look: PillowImage.Image, path: Path) -> None:
+    """Put a look on disk, for the worker that compares across spans."""
+    width, height = look.size
+    data = zlib.compress(look.tobytes(), 1)
     path.write_bytes(width.to_bytes(4, "big") + height.to_bytes(4, "big") + data)
 
 

@@ -23,11 +23,15 @@ _NOT_RECORDS: Final = frozenset({"run.json"})
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One document's data or truth. `left_out` are JSON Pointers into a truth that its file says not to count."""
+    """One document's data or truth.
+
+    `left_out` are JSON Pointers into a truth, and `unscored` paths of its fields, that its file says not to count.
+    """
 
     name: str
     data: Json
     left_out: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,10 @@ def _prediction(value: Json, name: str) -> Known:
 
 def _truth(value: Json, name: str) -> Known:
     if isinstance(value, dict) and "truth" in value:
-        listed = value.get("not_found_in_page_text")
-        left_out = tuple(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else ()
-        return Known(name, value["truth"], left_out)
+        return Known(name, value["truth"], _texts(value, "not_found_in_page_text"), _texts(value, "unscored"))
     return Known(name, value["data"] if _is_record(value) else value)
+
+
+def _texts(value: dict[str, Json], name: str) -> tuple[str, ...]:
+    listed = value.get(name)
+    return tuple(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else ()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ingest.errors import ConfigError
-from ingest.showing.evaluation.comparing import compare
+from ingest.showing.evaluation.comparing import Comparison, compare
 from ingest.showing.evaluation.documents import Known, Matching, match_names, read_predictions, read_truths
 from ingest.showing.evaluation.scores import Counts, Evaluation, Shortfall, Tally, add_up
 from ingest.showing.evaluation.settings import EvaluationOptions, split_path
+from ingest.types import Json
 
 
 def evaluate(predicted: Path, expected: Path, options: EvaluationOptions | None = None) -> Evaluation:
@@ -28,10 +30,10 @@ def evaluate(predicted: Path, expected: Path, options: EvaluationOptions | None 
         )
     tally = Tally()
     for prediction, truth in matching.pairs:
-        tally.add(prediction.name, truth.name, compare(prediction.data, truth.data, options, truth.left_out))
+        tally.add(prediction.name, truth.name, _compare(prediction.data, truth, options))
     if options.require_all:
         for truth in matching.unpredicted:
-            tally.add(truth.name, truth.name, compare(None, truth.data, options, truth.left_out))
+            tally.add(truth.name, truth.name, _compare(None, truth, options))
     reasons = matching.reasons
     alone = (truth.name for truth in matching.unpredicted)
     names = [f"{name} ({reasons[name]})" if name in reasons else name for name in alone]
@@ -46,6 +48,13 @@ def evaluate(predicted: Path, expected: Path, options: EvaluationOptions | None 
         differences_left_out=tally.differences_left_out,
         shortfalls=tuple(_shortfalls(tally, options)),
     )
+
+
+def _compare(data: Json, truth: Known, options: EvaluationOptions) -> Comparison:
+    """The comparison without what the truth says not to count."""
+    if truth.unscored:
+        options = replace(options, ignore=(*options.ignore, *truth.unscored))
+    return compare(data, truth.data, options, truth.left_out)
 
 
 def _match(predicted: Path, expected: Path) -> Matching:
