@@ -16,6 +16,15 @@ _DECREASE = 0.5
 # minute of tokens, and a second more would cost one of them: 0.3 s there.
 _MARGIN = 1.0 / 60.0
 _TOKEN_MARGIN = 1.0 / 200.0
+# What a minute begins with may go at once up to this share of the limit; the rest is spread over the minute, a little
+# faster than the log of grants lets it through. A burst would stand whole at the edge of the server's minute, where a
+# hair's breadth decides on all of it.
+_BURST = 0.2
+_PACE = 1.08
+_CATCH_UP = 0.1
+# Beyond the profile's ramp the service answers growth of more than a fifth in three minutes with overload.
+_RAMP_MINUTES = 3
+_RAMP_GROWTH = 1.2
 # Throttled all the same, the client's minute grows by this much at a time, at most to so many of the server's.
 _WIDER = 0.02
 _WIDEST = 1.12

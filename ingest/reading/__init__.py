@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,7 +20,7 @@ from ingest.config import ReadingSettings
 from ingest.errors import Encrypted, UnsupportedMedia
 from ingest.reading.media import ENCRYPTED_OFFICE, VIDEO_TYPES
 from ingest.reading.sampling import Candidate
-from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
+from ingest.types import Document, Loaded, Moment, Part, Problem, Rendering, Source
 
 _PAGED = "ingest.reading.paged:EXTRACTOR"
 _IMAGE = "ingest.reading.image:EXTRACTOR"
@@ -106,15 +107,13 @@ class Probed:
     """A part's descriptor and the doubts found while probing it.
 
     The rest is for candidates of a `SampledExtractor`: `is_kept` unless the frame repeats one before it, `is_cut` when
-    another scene begins with it, `trace` the name of the file in the spool by which it is compared with its neighbour
-    in another span, `stored_bytes` what was written to the spool.
+    another scene begins with it, `stored_bytes` what was written to the spool.
     """
 
     part: Part
     problems: tuple[Problem, ...] = ()
     is_kept: bool = True
     is_cut: bool = False
-    trace: str = ""
     stored_bytes: int = 0
 
 
@@ -133,10 +132,32 @@ class Spool:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of a video that one worker decodes on its own: candidates, and the part each would become."""
+    """A stretch of a video that one worker decodes on its own.
+
+    `first_index` numbers its first candidate among all. Parts are made of candidates when they are needed: a long video
+    has many more candidates than parts. `origin` is the stamp of second 0, in units of `time_base_num / time_base_den`.
+    """
 
     candidates: tuple[Candidate, ...]
-    parts: tuple[Part, ...]
+    first_index: int
+    origin: int
+    time_base_num: int
+    time_base_den: int
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The part that each candidate would become."""
+        return tuple(self._part(self.first_index + at, each.stamp) for at, each in enumerate(self.candidates))
+
+    def _part(self, index: int, stamp: int) -> Part:
+        time_s = float(Fraction((stamp - self.origin) * self.time_base_num, self.time_base_den))
+        moment = Moment(stamp, self.time_base_num, self.time_base_den, time_s, time_s, time_s)
+        return Part(index, "frame", "image", moments=(moment,))
+
+    def rest(self, count: int) -> Span:
+        """The last `count` candidates."""
+        done = len(self.candidates) - count
+        return replace(self, candidates=self.candidates[done:], first_index=self.first_index + done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +216,7 @@ class SampledExtractor(Extractor, Protocol):
         settings: ReadingSettings,
         spool: Spool,
     ) -> Document:
-        """The document, from the results of all spans in order: parts with the intervals they stand for."""
+        """The document, from what was kept of all spans in order: parts with the intervals they stand for."""
         ...
 
     def fetch(

@@ -167,17 +167,17 @@ class Workers:
             for place, span in waiting:
 
                 def arguments(rest: list[Part], span: Span = span) -> tuple[object, ...]:
-                    left = Span(span.candidates[len(span.parts) - len(rest) :], tuple(rest))
-                    return document, left, rendering, self._spools.current(spool)
+                    return document, span.rest(len(rest)), rendering, self._spools.current(spool)
 
-                results[place] = await self._each("look", document, list(span.parts), arguments, failed)
-                self._spools.count(spool, sum(probed.stored_bytes for probed in results[place]))
+                looked = await self._each("look", document, list(span.parts), arguments, failed)
+                results[place] = [probed for probed in looked if probed.is_kept]
+                self._spools.count(spool, sum(probed.stored_bytes for probed in looked))
             return []
 
         await _concatenate(work() for _ in range(min(self._settings.workers, len(scan.spans))))
-        probed = tuple(each for span in results for each in span)
+        kept = tuple(each for span in results for each in span)
         settled: Document = await self._once(
-            "settle", document.source, (document, probed, rendering, spool, self._settings)
+            "settle", document.source, (document, kept, rendering, spool, self._settings)
         )
         return settled
 

@@ -28,7 +28,7 @@ from ingest.reading.video.settling import Facts, look_path, settle
 from ingest.reading.video.sheets import cell_rendering
 from ingest.reading.video.stream import DAMAGE, Contents, opened, pick_stream, reason, survey
 from ingest.reading.video.subtitles import read_sidecar
-from ingest.types import Document, Loaded, Moment, Part, Problem, Rendering, Source
+from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
 
 
 class VideoExtractor:
@@ -47,8 +47,8 @@ class VideoExtractor:
             if not found.spans:
                 return found.document
             looks = (self.look(found.document, span, rendering, settings, spool) for span in found.spans)
-            probed = [each for results in looks for each in results]
-            return self.settle(found.document, probed, rendering, settings, spool)
+            kept = [each for results in looks for each in results if each.is_kept]
+            return self.settle(found.document, kept, rendering, settings, spool)
 
     def load(
         self, document: Document, parts: Sequence[Part], rendering: Rendering, settings: ReadingSettings
@@ -69,11 +69,10 @@ class VideoExtractor:
         fps = settings.fps if settings.fps != "auto" else auto_fps(timeline, per_request, settings.max_frames)
         _check_count(source, timeline, fps, settings)
         Facts(timeline.duration_s, contents.declared_s, contents.is_cut_off, contents.cues).save(spool)
-        spans, index = [], 0
+        base, spans, index = timeline.time_base, [], 0
         for members in split(timeline, choose(timeline, fps)):
-            parts = [_shell(index + at, each, timeline) for at, each in enumerate(members)]
-            spans.append(Span(members, tuple(parts)))
-            index += len(parts)
+            spans.append(Span(members, index, timeline.stamps[0], base.numerator, base.denominator))
+            index += len(members)
         return Scan(document, tuple(spans))
 
     def look(
@@ -104,7 +103,7 @@ class VideoExtractor:
         if facts is None:
             raise Unreadable(f"{document.source.name}: its temporary files have vanished; run again")
         parts = settle(document.source.name, probed, facts, rendering, settings.contact_sheet, spool)
-        doubts = tuple(problem for each in probed if each.is_kept for problem in each.problems)
+        doubts = tuple(problem for each in probed for problem in each.problems)
         return replace(document, parts=parts, problems=document.problems + doubts)
 
     def fetch(
@@ -198,12 +197,6 @@ class _Viewer:
 
 def _is_new(candidate: Candidate, change: Difference, is_cut: bool) -> bool:
     return not change.is_repeat and (candidate.kind != "scout" or is_cut)
-
-
-def _shell(index: int, candidate: Candidate, timeline: Timeline) -> Part:
-    base, time_s = timeline.time_base, timeline.seconds(candidate.stamp)
-    moment = Moment(candidate.stamp, base.numerator, base.denominator, time_s, time_s, time_s)
-    return Part(index, "frame", "image", moments=(moment,))
 
 
 def _check_count(source: Source, timeline: Timeline, fps: float, settings: ReadingSettings) -> None:

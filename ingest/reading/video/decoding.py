@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
 
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -36,6 +37,8 @@ class Decoder:
         self._container, self._stream, self._context = container, stream, stream.codec_context
         self._time_base = stream.time_base or Fraction(1, 1_000_000)
         self._context.thread_count = 1
+        # Frames that lean on lost ones come out, too, marked as corrupt: streams may begin in the middle of a group.
+        self._context.flags |= Flags.output_corrupt
         self._can_skip = self._context.name not in _SKIP_IS_FIXED
         self._packets: Iterator[Packet[VideoStream]] | None = None
         self._last_key: int | None = None  # of those read since the last seek

@@ -56,7 +56,7 @@ def settle(
 
     Raises Unreadable when not one frame could be decoded.
     """
-    kept = [each for each in _without_repeats(probed, spool) if each.is_kept]
+    kept = list(_without_repeats(probed, spool))
     if all(each.part.error is not None for each in kept):
         first = next((each.part.error.message for each in kept if each.part.error is not None), name)
         raise Unreadable(f"{name} has no frames that can be decoded: export or download it again ({first})")
@@ -86,7 +86,7 @@ def _without_repeats(probed: Sequence[Probed], spool: Spool) -> Iterator[Probed]
     """Compare neighbours of which both left a look: the last kept frame of a span and the first of the next."""
     before: Probed | None = None
     for each in probed:
-        if not each.is_kept or each.part.error is not None:
+        if each.part.error is not None:
             yield each
             continue
         if before is not None:
@@ -94,9 +94,7 @@ def _without_repeats(probed: Sequence[Probed], spool: Spool) -> Iterator[Probed]
             if all(path.exists() for path in paths):
                 difference = compare(read_look(paths[0]), read_look(paths[1]))
                 if difference.is_repeat:
-                    # What follows is compared with the frame that stays.
-                    yield replace(each, is_kept=False)
-                    continue
+                    continue  # what follows is compared with the frame that stays
                 each = replace(each, is_cut=each.is_cut or difference.is_cut(stood_still=False))
         before = each
         yield each
