@@ -88,6 +88,7 @@ class AskingSettings(_Settings):
     temperature: float | None = Field(None, ge=0.0, le=2.0, description="Fixed by the service: warned of, never sent")
     top_p: float | None = Field(None, gt=0.0, le=1.0, description="Fixed by the service: warned of, never sent")
     evidence: EvidenceMode = Field("part", description="Evidence asked of the model: none, part or quote")
+    verify: bool = Field(False, description="Look at each chunk a second time for what is missing or wrong")
     stream: bool = Field(True, description="Receive answers as they are written, so that a dead call shows early")
     timeout_s: float = Field(600.0, gt=0, description="Time one call may take")
     stall_timeout_s: float = Field(180.0, gt=0, description="Time a streamed call may stay silent")
@@ -199,6 +200,10 @@ class BudgetSettings(_Settings):
     max_cost_usd: Decimal | None = Field(None, gt=0, description="Money this run may spend, never passed")
     max_cost_per_document_usd: Decimal | None = Field(None, gt=0, description="Money one document may cost in this run")
 
+    verify_share: float = Field(
+        0.3, ge=0, le=1, description="Share of --max-cost that second looks (--verify) may spend"
+    )
+
     @property
     def is_limited(self) -> bool:
         """Whether there is any limit."""
@@ -243,7 +248,7 @@ def resolve_endpoint(
         raise ConfigError(f"profile {profile.name} has no base URL: give --base-url")
     if not profile.model:
         raise ConfigError(
-            f"profile {profile.name} names no model: write a profile file with extends = \"{profile.name}\" and"
+            f'profile {profile.name} names no model: write a profile file with extends = "{profile.name}" and'
             ' model = "the id your server answers to", and give it with --profile FILE'
         )
     parts = urlsplit(url)
@@ -275,6 +280,9 @@ class Recipe(_Settings):
         default_factory=dict,
         description="Merge rule by path such as lines/*/amount; a name, or a table with x-merge and x-merge-key",
     )
+    checks: tuple[str | JsonObject, ...] = Field(
+        (), description="Checks such as net + tax = gross; a text, or a table with that and tolerance"
+    )
 
     @property
     def schema_sha256(self) -> str:
@@ -298,7 +306,19 @@ class Config(_Settings):
     asking: AskingSettings = AskingSettings()
     planning: PlanningSettings = PlanningSettings()
     budget: BudgetSettings = BudgetSettings()
-    jobs: int = Field(4, ge=1, le=64, description="Documents in flight")
+    jobs: int | None = Field(
+        None, ge=1, le=64, description="Documents in flight; default: as many as calls at once, at least 4"
+    )
+
+    @property
+    def calls_at_once(self) -> int:
+        """Calls that may be under way at once."""
+        return self.asking.concurrency or self.profile.rate_limits.concurrency
+
+    @property
+    def documents_at_once(self) -> int:
+        """Documents in flight: a folder of one-page documents keeps all calls busy."""
+        return self.jobs or min(max(self.calls_at_once, 4), 64)
 
 
 def _hash_json(value: Any) -> str:

@@ -144,7 +144,7 @@ class RateLimits(_Value):
     ramp_tokens_per_minute: int | None = Field(
         None, description="How many more tokens a minute may hold than the one before; beyond it growth is a fifth"
     )
-    concurrency: int = 8
+    concurrency: int = Field(8, description="Calls under way at once, at first; fewer while the service is pressed")
 
 
 class Quirks(_Value):

@@ -1,8 +1,8 @@
 """Recipes and schemas: from a name, a folder, a file or a class to a `Recipe`, and from a recipe to a `Config`.
 
 A recipe is a folder with `recipe.toml` (name, description, and the optional tables `[reading] [asking] [planning]
-[merge]`), `schema.json` and, if there is something to say, `instructions.md`. `[merge]` maps the path of a field
-(`lines/*/amount`) to a merge rule. Packages offer folders of recipes through the entry point group `ingest.recipes`.
+[merge]` and `[[check]]`), `schema.json` and, if there is something to say, `instructions.md`. `[merge]` maps the path
+of a field (`lines/*/amount`) to a merge rule, a `[[check]]` says what must hold (`net + tax = gross`). Packages offer folders of recipes through the entry point group `ingest.recipes`.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class _RecipeFile(BaseModel):
     planning: dict[str, Any] = {}
     budget: dict[str, Any] = {}
     merge: dict[str, str | dict[str, Any]] = {}
+    check: list[str | dict[str, Any]] = []
 
 
 def offered_recipes() -> tuple[Offer, ...]:
@@ -231,6 +232,7 @@ def _read_recipe(folder: Traversable, default_name: str) -> Recipe:
         planning=head.planning,
         budget=head.budget,
         merge=head.merge,
+        checks=tuple(head.check),
     )
 
 

@@ -147,9 +147,16 @@ class Record(BaseModel, Generic[T]):
     provenance: dict[str, tuple[Evidence, ...]] = Field(
         default_factory=dict, description="JSON Pointer of each leaf of data to the places it comes from"
     )
+    confidence: dict[str, float] = Field(
+        default_factory=dict,
+        description="Trust in each value by JSON Pointer, 0 to 1, from evidence, agreement of chunks and checks",
+    )
     conflicts: tuple[Conflict, ...] = ()
     coverage: Coverage = Coverage()
     problems: tuple[ProblemInfo, ...] = ()
+    notes: tuple[ProblemInfo, ...] = Field(
+        (), description="What was changed in a value to fit the schema, such as a date written as YYYY-MM-DD"
+    )
     usage: UsageInfo = UsageInfo()
     model: ModelInfo
     recipe: RecipeInfo
@@ -299,7 +306,11 @@ class Choice(_Value):
 
     name: str = Field(description="The setting as an option of the command line")
     requests: int = 0
+    dear_requests: int = Field(0, description="Of these, requests in a dearer price tier than the first")
     input_tokens_expected: int = 0
+    input_tokens_safe: int = 0
+    output_tokens_expected: int = 0
+    output_tokens_ceiling: int = 0
     cost_usd_expected: Decimal | None = Decimal(0)
     cost_usd_ceiling: Decimal | None = Decimal(0)
     difference_usd: Decimal | None = Field(Decimal(0), description="Expected price less that of the present settings")

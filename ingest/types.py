@@ -168,7 +168,8 @@ class Part:
     scene cut, a pause of the speaker. A part too big for one request is sent as `pieces`, of which this is the one
     numbered `piece` from 0: blocks of its text, tiles of its image. `text_key` identifies text that may come from another
     file than the source, subtitles beside a video, so that a change of it is another question. `error` is set when the part cannot be read: it is
-    never sent, and the record says why.
+    never sent, and the record says why. `unsent` is the text layer of a page sent as an image alone, as it would be sent
+    as text: empty of a blank page, None where the page has none; only prices of other settings need it.
     """
 
     index: int
@@ -187,6 +188,7 @@ class Part:
     pieces: int = 1
     text_key: str = ""
     error: Problem | None = None
+    unsent: TextStats | None = None
 
     @property
     def number(self) -> int:
@@ -430,12 +432,15 @@ class Bill:
 class PageWords:
     """Words the model's side read from a part's image (local engine); boxes are fractions of the image, 0 to 1.
 
-    A frame comes with its `time_s` and no number; the engine turns the time into the part's number.
+    A frame comes with its `time_s` and no number; the engine turns the time into the part's number. Of a page sent in
+    `pieces` it is the image of the one numbered `piece` from 0, which the engine tells by the order.
     """
 
     part_number: int | None
     words: tuple[Word, ...]
     time_s: float | None = None
+    piece: int = 0
+    pieces: int = 1
 
 
 @dataclass(frozen=True, slots=True)

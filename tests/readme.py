@@ -41,7 +41,7 @@ def settings_table() -> str:
             default = "" if field.default in (None, ()) else f"`{field.default}`"
             rows.append(f"| `{section}.{name}` | {default} | {field.description} |")
     jobs = Config.model_fields["jobs"]
-    rows.append(f"| `jobs` | `{jobs.default}` | {jobs.description} |")
+    rows.append(f"| `jobs` |  | {jobs.description} |")
     return "\n".join(rows)
 
 

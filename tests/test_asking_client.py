@@ -123,7 +123,7 @@ def test_what_may_pass_is_tried_again(model: fakes.FakeModel) -> None:
         (402, fakes.error_body("insufficient_credits"), QuotaExhausted),
         (429, fakes.error_body("QuotaExceeded"), QuotaExhausted),
         (404, fakes.error_body("model_not_found", "The model `x` does not exist"), AuthRejected),
-        (404, b"<html>nothing here</html>", RequestRejected),
+        (404, b"<html>nothing here</html>", AuthRejected),
         (400, fakes.error_body("InvalidParameter", "bad image"), RequestRejected),
         (301, b"", RequestRejected),
         (413, b"too large", ContextExceeded),

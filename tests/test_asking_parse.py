@@ -100,7 +100,7 @@ def test_what_is_certain_is_put_right(given_value: dict[str, Any], expected: dic
     ("given_value", "pointer"),
     [
         ({"total": "1,234"}, "/total"),
-        ({"total": "12 EUR"}, "/total"),
+        ({"total": "12 %"}, "/total"),
         ({"total": "007"}, "/total"),
         ({"count": 2.5}, "/count"),
         ({"paid": "yes"}, "/paid"),
@@ -255,3 +255,31 @@ def test_long_tables_are_checked_quickly() -> None:
     started = time.process_time()
     assert len(parse(reply(answer), chunk_schema).value["rows"]) == 5_000
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ({"total": "1.234,56 €"}, 1234.56),
+        ({"total": "(12,50)"}, -12.5),
+        ({"total": "EUR 12.00"}, 12.0),
+        ({"total": "1.234", "paid": "7,50"}, 1234),
+        ({"total": "1,234", "paid": "7.50"}, 1234),
+        ({"total": "1.234", "paid": "7.50"}, 1.234),
+    ],
+)
+def test_printed_numbers_are_read_where_the_answer_tells_how_and_noted(said: dict[str, Any], value: float) -> None:
+    """A point is a decimal point or a thousands separator: the other numbers say which, or nobody does."""
+    form = {"type": "object", "properties": {name: {"type": "number"} for name in ("total", "paid")}}
+    chunk_schema = schema.derive(form, "none")
+    answer = {"total": None, "paid": None} | said
+    parsed = parse(Reply(json.dumps(answer), "stop", Usage(), "m"), chunk_schema)
+    assert parsed.value["total"] == value
+    assert (("total",), said["total"], value) in [(each.path, each.said, each.value) for each in parsed.changes]
+
+
+def test_what_fits_is_not_noted() -> None:
+    """A note for nothing hides the one that counts."""
+    chunk_schema = schema.derive({"type": "object", "properties": {"total": {"type": "number"}}}, "part")
+    answer = {"total": {"_page": 1, "value": 2}}
+    assert parse(Reply(json.dumps(answer), "stop", Usage(), "m"), chunk_schema).changes == ()

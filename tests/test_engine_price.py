@@ -284,3 +284,70 @@ def test_a_limit_that_is_no_amount_is_refused(amount: str) -> None:
     """A typing error must not become no limit."""
     with pytest.raises(ConfigError, match="max_cost_usd"):
         ingest.configure(schema=SCHEMA, local=True, max_cost=amount)
+
+
+def _unlimited(config: Config) -> Config:
+    """The settings without a limit on the length of answers of one's own."""
+    return config.model_copy(update={"asking": config.asking.model_copy(update={"max_tokens": None})})
+
+
+def test_an_answer_that_meets_the_first_limit_is_asked_for_at_the_full_one(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    """A low limit keeps lost calls cheap, and must never cost an answer its end; neither is bought twice."""
+    path = write_text(tmp_path / "in" / "a.txt", 3)
+
+    def answer(pages: list[int], number: int) -> Any:
+        if model.bodies[-1]["max_tokens"] < 32_768:
+            return completion('{"title": null, "ro', "length", 2_000, model.bodies[-1]["max_tokens"])
+        return None
+
+    model.script = answer
+    config = _unlimited(make_config(tmp_path / "out"))
+    config = config.model_copy(update={"planning": config.planning.model_copy(update={"target_tokens": None})})
+    (record,), summary = run([path], config)
+    assert record.status == "complete"
+    assert [body["max_tokens"] for body in model.bodies] == [4_096, 32_768]
+    assert (summary.spending.cut_off, summary.spending.retries) == (1, 1)
+    assert record.usage.cost_usd == summary.spent_usd
+    before = (tmp_path / "out" / "a.txt.json").read_bytes()
+    _, again = run([path], config)
+    assert again.requests_sent == 0
+    assert (tmp_path / "out" / "a.txt.json").read_bytes() == before
+    assert ingest.plan([path], config).totals.requests == 0
+
+
+def test_a_first_answer_that_was_cut_off_is_not_bought_again_for_lack_of_money(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    """The full limit may not be affordable today; tomorrow only that is paid."""
+    path = write_text(tmp_path / "in" / "a.txt", 1)
+    model.script = lambda pages, number: (
+        completion('{"title": nu', "length", 1_000, 4_096) if model.bodies[-1]["max_tokens"] == 4_096 else None
+    )
+    config = _unlimited(make_config(tmp_path / "out", max_cost_usd="0.05"))
+    (record,), summary = run([path], config)
+    assert (record.status, len(model.calls)) == ("skipped", 1)
+    assert summary.remaining is not None
+    (record,), summary = run([path], _unlimited(make_config(tmp_path / "out")))
+    assert record.status == "complete"
+    assert [body["max_tokens"] for body in model.bodies] == [4_096, 32_768]
+
+
+def test_an_answer_cut_off_below_every_limit_of_ours_is_not_asked_for_at_a_higher_one(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    """Then a gateway cuts, and a higher limit changes nothing."""
+    path = write_text(tmp_path / "in" / "a.txt", 1)
+    model.script = lambda pages, number: completion('{"title": nu', "length", 1_000, 1_024)
+    run([path], _unlimited(make_config(tmp_path / "out")))
+    assert {body["max_tokens"] for body in model.bodies} == {4_096}
+
+
+def test_lost_calls_leave_a_small_limit_room(tmp_path: Path, model: ScriptedModel) -> None:
+    """Booked at 32,768 tokens each, one lost call would end this run."""
+    path = write_text(tmp_path / "in" / "a.txt", 6)
+    model.script = lambda pages, number: failure(500, "InternalServiceError") if number % 3 == 0 else None
+    (record,), summary = run([path], _unlimited(make_config(tmp_path / "out", max_cost_usd="0.15")))
+    assert record.status == "complete"
+    assert summary.spending.unconfirmed_calls > 0

@@ -297,10 +297,11 @@ def test_times_of_a_video_need_not_be_printed() -> None:
     origins = {f"/{key}": (Origin(0, Cite(1, None, 12.0)),) for key in row}
     found = ground(row, origins, pages, {0: (1, 2)})
     assert [(found[f"/{key}"][0].start_s, found[f"/{key}"][0].grade) for key in row] == [
-        (12.0, "cited"),
+        (12.0, "exact"),
         (12.0, "exact"),
         (12.0, "cited"),
     ]
+    assert found["/start"][0].quote is None
     del pages[1]
     pages[1] = subtitles("twelve", 1, moment(12))
     assert ground({"end": 62}, {"/end": origins["/end"]}, pages, {0: (1, 2)})["/end"][0].grade == "cited"

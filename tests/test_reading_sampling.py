@@ -109,7 +109,7 @@ def test_flicker_does_not_pass_the_highest_rate() -> None:
 
 
 def test_auto_fits_the_fewest_requests_and_follows_the_motion() -> None:
-    """The cheapest job that still sees what moves: long videos slowly, short lively ones fast, still ones at leisure."""
+    """The cheapest job that still sees what moves: long videos slowly, short lively ones fast."""
     lively = {at: 9_000 for at in range(1, 100_000) if at % 250}
     hour = auto_fps(_steady(3600, 10, 250, lively), 90, 20_000)
     assert hour == pytest.approx(MIN_FPS, abs=0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -78,7 +77,7 @@ def test_a_long_static_video_sends_about_one_frame_for_each_slide(tmp_path: Path
     slides = [
         (60.0, make_slide(f"Part {number}", f"Fact {number * 7}", f"Figure {number + 3}")) for number in range(10)
     ]
-    data = encode_video(hold(*slides, rate=5), rate=5, crf="30", g="50")
+    data = encode_video(hold(*slides, rate=2), rate=2, crf="30", g="50")
     for fps in ("auto", 0.2, 2.0):
         document = _open(tmp_path / "talk.mp4", data, ReadingSettings(fps=fps))
         assert 10 <= len(document.parts) <= 12
@@ -173,11 +172,10 @@ def test_interlaced_pictures_have_no_comb(tmp_path: Path) -> None:
     woven = fields[0].copy()
     for row in range(1, 96, 2):
         woven.paste(fields[1].crop((0, row, 160, row + 1)), (0, row))
-    data = encode_video([woven.convert("RGB")] * 3, "matroska", "mpeg2video", flags="+ildct+ilme", qscale="2", rate=25)
-    document = _open(tmp_path / "a.mkv", data)
-    shown = _picture(_load(document)[0]).convert("L")
+    data = encode_video([woven.convert("RGB")] * 3, "matroska", crf="12", **{"x264-params": "tff=1"})
+    shown = _picture(_load(_open(tmp_path / "a.mkv", data))[0]).convert("L")
     column = [shown.getpixel((45, row)) for row in range(10, 80)]
-    assert sum(abs(a - b) for a, b in pairwise(column)) / len(column) < 60
+    assert sum(abs(above - below) for above, below in pairwise(column)) / len(column) < 60
 
 
 def test_frames_fit_their_budget_and_are_never_enlarged(tmp_path: Path) -> None:
@@ -191,16 +189,21 @@ def test_frames_fit_their_budget_and_are_never_enlarged(tmp_path: Path) -> None:
 
 def test_a_video_cut_off_is_delivered_as_far_as_it_goes_and_not_as_whole(tmp_path: Path) -> None:
     """Half a recording must not pass for the recording."""
-    whole = encode_video(make_moving(200), movflags="faststart", g="20")
-    container = io.BytesIO()
-    with av.open(io.BytesIO(whole)) as source, av.open(container, "w", "mp4", options={"movflags": "faststart"}) as out:
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux():
-            if packet.dts is not None:
-                packet.stream = stream
-                out.mux(packet)
-    data = container.getvalue()
-    for name, cut in (("a.mp4", data[: len(data) * 6 // 10]), ("a.mkv", _cut_mkv())):
+    (tmp_path / "whole.mp4").write_bytes(encode_video(make_moving(200), g="20"))
+    with av.open(str(tmp_path / "whole.mp4")) as source:
+        faststart = {"movflags": "faststart"}
+        with av.open(str(tmp_path / "front.mp4"), "w", "mp4", container_options=faststart) as output:
+            stream = output.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = stream
+                    output.mux(packet)
+    data = (tmp_path / "front.mp4").read_bytes()
+    avi = encode_video(make_moving(200), "avi", "mpeg4", g="20")
+    flv = encode_video(make_moving(200), "flv", "flv", g="20")
+    mkv = encode_video(make_moving(200), "matroska", g="20")
+    for name, video in (("a.mp4", data), ("a.mkv", mkv), ("a.avi", avi), ("a.flv", flv)):
+        cut = video[: len(video) * 6 // 10]
         document = _open(tmp_path / name, cut)
         *frames, missing = document.parts
         assert len(frames) >= 5
@@ -210,11 +213,6 @@ def test_a_video_cut_off_is_delivered_as_far_as_it_goes_and_not_as_whole(tmp_pat
         _assert_tiles(document, 20.0)
         loaded = _load(document)
         assert [each.error is None for each in loaded] == [True] * len(frames) + [False]
-
-
-def _cut_mkv() -> bytes:
-    data = encode_video(make_moving(200), "matroska", g="20")
-    return data[: len(data) * 6 // 10]
 
 
 def test_one_frame_is_a_video(tmp_path: Path) -> None:
@@ -242,17 +240,17 @@ def test_what_has_no_picture_is_refused_with_advice(tmp_path: Path) -> None:
 def test_subtitles_inside_stand_at_their_times(tmp_path: Path) -> None:
     """What is said belongs to what is shown; nothing is said twice."""
     said = [(0.5, 1.5, "Good morning"), (1.6, 2.4, "and welcome"), (8.0, 9.0, "Thank you")]
-    data = encode_video(make_moving(100), subtitles=said)
-    document = _open(tmp_path / "a.mp4", data)
+    data = encode_video(make_moving(100), "matroska", subtitles=said)
+    document = _open(tmp_path / "a.mkv", data)
     texts = {
         part.index: each.contents[0].text
         for part, each in zip(document.parts, _load(document), strict=True)
         if part.mode == "both" and isinstance(each.contents[0], Text)
     }
     assert texts == {0: "Good morning", 1: "and welcome", 8: "Thank you"}
-    assert [part.index for part in document.parts if part.is_break] == [8]
+    assert [document.parts[index].is_break for index in (1, 8)] == [False, True]
     silent = ReadingSettings(fps=1.0, subtitles=False)
-    assert all(part.mode == "image" for part in _open(tmp_path / "a.mp4", None, silent).parts)
+    assert all(part.mode == "image" for part in _open(tmp_path / "a.mkv", None, silent).parts)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +288,7 @@ def test_contact_sheets_show_frames_with_their_times(tmp_path: Path) -> None:
         picture = _picture(each)
         assert picture.width * picture.height <= _RENDERING.frame_max_pixels
     sheet = _picture(_load(document, settings)[0]).convert("L")
-    assert min(sheet.crop((4, 4, 60, 30)).getdata()) < 110
+    assert sheet.crop((4, 4, 60, 30)).getextrema()[0] < 110
 
 
 def test_clips_tile_the_video_and_can_be_played(tmp_path: Path) -> None:
@@ -370,10 +368,10 @@ def test_nothing_is_decoded_that_no_frame_needs(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.fixture
-def truth(corpus: Path) -> Iterator[dict[int, list[float]]]:
+def truth(corpus: Path) -> dict[int, list[float]]:
     """Times of all frames of the two streams of a file, from its publishers."""
     name = "video/torchcodec-nasa_13013.stream{}.frames.json"
-    yield {
+    return {
         index: [float(frame["pts_time"]) for frame in json.loads((corpus / name.format(index)).read_text())]
         for index in (0, 3)
     }
@@ -414,7 +412,7 @@ def _frames(path: Path, index: int) -> dict[int, Image.Image]:
 
 @pytest.mark.corpus
 def test_every_video_ends_as_the_catalogue_expects(corpus: Path) -> None:
-    """Containers and clocks of every kind: delivered whole, in part with the bad frame named, or refused with a reason."""
+    """Containers and clocks of every kind: delivered whole, in part with the bad frame named, or refused."""
     items = [item for item in json.loads((corpus / "catalog.json").read_text())["items"] if item["kind"] == "video"]
     settings = ReadingSettings(fps=5.0, call_timeout_s=30)
 
@@ -437,9 +435,9 @@ def test_every_video_ends_as_the_catalogue_expects(corpus: Path) -> None:
             assert Path(name).name in outcome.message
             continue
         document, loaded = outcome
-        errors = [each for each in loaded if each.error is not None]
+        problems = [*document.problems, *(each.error for each in loaded if each.error is not None)]
         assert expected in ("ok", "ok_partial"), (name, expected)
-        assert bool(errors) == (expected == "ok_partial"), (name, [each.error for each in errors])
+        assert bool(problems) == (expected == "ok_partial"), (name, problems)
         first_s = item["measured"]["last_pts_s"] - item["measured"]["first_pts_s"]
         assert document.parts[-1].moments[-1].end_s >= first_s - 0.01, name
 

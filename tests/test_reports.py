@@ -126,7 +126,7 @@ def test_a_report_on_money_says_what_was_lost_and_what_is_left() -> None:
     )
     for told in (
         "9 requests sent in this run, $0.5000 spent of $2.00 allowed.",
-        "The plan was 7 requests: $0.2500 expected, $1.00 at most.",
+        "The plan was 7 requests: $0.2500 expected, $1.00 at most; it took ",
         "By kind of token: $0.1000 input, $0.1500 output, $0.0500 reasoning.",
         "$0.1000 for 6 calls up to 127,999 input tokens, $0.2000 for 1 call up to 224,000 input tokens",
         "$0.1200 of it went to 3 repeated calls.",
@@ -160,6 +160,15 @@ def test_a_plan_says_whether_its_limit_will_do_and_what_other_settings_cost() ->
     assert "would stop early" in told("0.5")
     assert "+$2.00" in told(None)
     assert "–$0.6000" in told(None)
+
+
+def test_one_reason_of_many_documents_is_told_once() -> None:
+    """A limit on money leaves thousands of documents out, all for the same reason."""
+    rows = [row(number, "skipped", f"{number}.pdf", "no money") for number in range(1, 8)]
+    text = summary_table(summary(*rows, row(1, "failed", "bad.pdf", "damaged")), Look(100))
+    assert text.count("no money") == 1
+    assert "7 documents, 1.pdf to 7.pdf: no money" in text
+    assert "bad.pdf: damaged" in text
 
 
 def test_names_cannot_steer_the_terminal() -> None:

@@ -42,6 +42,16 @@ def hold(*states: tuple[float, Image.Image], rate: int = 10) -> Iterator[Image.I
             yield picture
 
 
+def make_srt(subtitles: Sequence[tuple[float, float, str]]) -> bytes:
+    """A subtitle file with these lines, from and to so many seconds (below a minute)."""
+    times = "00:00:{:06.3f} --> 00:00:{:06.3f}"
+    blocks = (
+        f"{number}\n{times.format(start_s, end_s).replace('.', ',')}\n{text}\n"
+        for number, (start_s, end_s, text) in enumerate(subtitles, 1)
+    )
+    return "\n".join(blocks).encode()
+
+
 def encode_video(
     pictures: Iterable[Image.Image],
     container: str = "mp4",
@@ -58,7 +68,8 @@ def encode_video(
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream: av.VideoStream | None = None
-        track = output.add_stream("mov_text" if container in ("mp4", "mov") else "subrip") if subtitles else None
+        spoken = av.open(io.BytesIO(make_srt(subtitles)), "r", format="srt") if subtitles else None
+        track = output.add_stream_from_template(spoken.streams.subtitles[0]) if spoken else None
         for number, picture in enumerate(pictures):
             if stream is None:
                 stream = output.add_stream(codec, rate=rate)
@@ -79,14 +90,12 @@ def encode_video(
             output.mux(stream.encode(frame))
         if stream is not None:
             output.mux(stream.encode(None))
-        if track is not None:
-            for start_s, end_s, text in subtitles:
-                words = text.encode()
-                packet = av.Packet(len(words).to_bytes(2, "big") + words if container in ("mp4", "mov") else words)
-                packet.stream, packet.time_base = track, Fraction(1, 1000)
-                packet.pts = packet.dts = round(start_s * 1000)
-                packet.duration = round((end_s - start_s) * 1000)
-                output.mux(packet)
+        if spoken is not None:
+            for packet in spoken.demux():
+                if packet.dts is not None:
+                    packet.stream = track
+                    output.mux(packet)
+            spoken.close()
     return file.getvalue()
 
 

@@ -8,8 +8,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, MutableMapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
@@ -37,7 +37,7 @@ from ingest.errors import (
     RateLimited,
 )
 from ingest.profile import Profile
-from ingest.types import HttpCall, HttpReply, Json, JsonObject, Reply, Request, Usage
+from ingest.types import HttpReply, Json, JsonObject, Reply, Request, Usage
 
 # The service names no waiting time, so back-off is exponential with full jitter, from 1 s to 60 s. Being throttled
 # passes with the server's minute, so six tries must outlast one; an overloaded service is given longer still.
@@ -54,7 +54,8 @@ _MAX_RESPONSE_BYTES = 64_000_000
 # After its closing event a stream has nothing to say; a connection that then ends at once can be used again.
 _DRAIN_S = 0.5
 _CARD_TIMEOUT_S = 10.0
-_TOKEN_LIMIT = re.compile(r"tpm|token", re.IGNORECASE)
+_TOKEN_LIMIT = re.compile(r"tpm|tokens?.per|(?:more than|too many) \d* ?tokens", re.IGNORECASE)
+_WIDTH_LIMIT = re.compile(r"in.?flight|concurren|at once", re.IGNORECASE)
 
 AsgiScope: TypeAlias = MutableMapping[str, Any]
 AsgiMessage: TypeAlias = MutableMapping[str, Any]
@@ -154,17 +155,17 @@ class Client:
         self._auth.unguard_logs()
         await self._http.aclose()
 
-    async def ask(self, request: Request, reserve_tokens: int = 0) -> Reply:
+    async def ask(self, request: Request, reserve_tokens: int = 0, whole_tokens: int = 0) -> Reply:
         """Send `request` and return the answer, trying again what may succeed on another try.
 
-        `reserve_tokens` (estimated input and reserved output) is what the call takes of the tokens per minute. Once
-        the endpoint has refused the key or the account, calls that wait are not sent any more: they fail the same way.
+        `reserve_tokens` (estimated input and the output to expect) is what the call takes of the tokens per minute,
+        `whole_tokens` (with the output limit for output) what it takes of a service that counts so. Once the endpoint
+        has refused the key or the account, calls that wait are not sent any more: they fail the same way.
 
         Raises the ModelError class that fits the last failure, DeadlinePassed once the run's time is over, Malformed
         for a response beyond all bounds, and ConfigError for settings that exclude one another.
         """
-        call = self._wire.encode(request, self._profile, self._is_streamed)
-        content = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        call = self._prepare(request, (reserve_tokens, whole_tokens))
         if self._deadline_s is None and self._settings.run_timeout_s is not None:
             self._deadline_s = _now_s() + self._settings.run_timeout_s
         number = 0
@@ -178,43 +179,68 @@ class Client:
         async for attempt in stamina.retry_context(on=wait_s, attempts=self._settings.max_attempts, timeout=None):
             with attempt:
                 number = attempt.num
-                return await self._try(request.key, number, call, content, reserve_tokens)
+                return await self._try(number, call)
         raise AssertionError("the last try returns or raises")
 
+    def _prepare(self, request: Request, tokens: tuple[int, int]) -> _Call:
+        """The request in bytes. The objects they were made of go: a body of images is large, and may wait long."""
+        is_streamed = self._is_streamed or (request.rung == "tool" and getattr(self._wire, "HIDES_CUTS", False))
+        call = self._wire.encode(request, self._profile, is_streamed)
+        content = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return _Call(request.key, call.path, content, tokens)
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Around what prepares a call, or keeps a document from its own: ends it with the run's time.
+
+        Raises DeadlinePassed.
+        """
+        if self._left_s() <= 0.0:
+            raise self._too_late()
+        try:
+            async with asyncio.timeout_at(self._deadline_s) as waiting:
+                yield
+        except TimeoutError:
+            if not waiting.expired():
+                raise
+        else:
+            return
+        raise self._too_late()
+
     def _left_s(self) -> float:
-        """Seconds left to the run."""
+        """Seconds left to the run, whose time begins with its first call."""
         return float("inf") if self._deadline_s is None else self._deadline_s - _now_s()
 
-    async def _try(self, key: str, number: int, call: HttpCall, content: bytes, reserve_tokens: int) -> Reply:
+    async def _try(self, number: int, call: _Call) -> Reply:
         """One try: waits for its turn, sends, decodes, and tells what became of it."""
         try:
             async with asyncio.timeout(None if self._deadline_s is None else self._left_s()) as waiting:
-                async with self._limits.slot(reserve_tokens) as slot:
+                async with self._limits.slot(*call.tokens) as slot:
                     # Time in the queue is bounded by the run alone; the exchange has limits of its own.
                     waiting.reschedule(None)
-                    return await self._send(slot, key, number, call, content)
+                    return await self._send(slot, number, call)
         except TimeoutError:
             if not waiting.expired():
                 raise
         raise self._too_late()
 
-    async def _send(self, slot: Slot, key: str, number: int, call: HttpCall, content: bytes) -> Reply:
+    async def _send(self, slot: Slot, number: int, call: _Call) -> Reply:
         if self._verdict is not None:
             raise self._verdict
         if self._left_s() <= 0.0:
             raise self._too_late()
-        waiting = self._before_attempt(key, number)
+        waiting = self._before_attempt(call.key, number)
         if waiting is not None:
             await waiting
         started, trial = time.monotonic(), _Trial()
 
         def tell(outcome: str, message: str = "", status: int | None = None) -> None:
             elapsed_s = time.monotonic() - started
-            self._on_attempt(Attempt(key, number, outcome, message, trial.usage, elapsed_s, trial.is_sent, status))
+            self._on_attempt(Attempt(call.key, number, outcome, message, trial.usage, elapsed_s, trial.is_sent, status))
 
         failure: IngestError
         try:
-            reply = await self._answer(call.path, content, trial)
+            reply = await self._answer(call, trial)
         except IngestError as error:
             failure = self._without_key(error)
         except asyncio.CancelledError:
@@ -226,19 +252,19 @@ class Client:
             return reply
         self._heed(failure, slot)
         tell(failure.code, failure.message, failure.http_status if isinstance(failure, ModelError) else None)
-        _LOG.info("call failed", extra={"key": key, "try_number": number, "outcome": failure.code})
+        _LOG.info("call failed", extra={"key": call.key, "try_number": number, "outcome": failure.code})
         raise failure
 
-    async def _answer(self, path: str, content: bytes, trial: _Trial) -> Reply:
+    async def _answer(self, call: _Call, trial: _Trial) -> Reply:
         """One exchange, decoded. Responses stay in this frame: some repeat the key."""
-        got = await self._exchange(path, content, trial)
+        got = await self._exchange(call, trial)
         trial.usage = self._wire.usage(got.body)
         return self._wire.decode(got)
 
     def _heed(self, failure: IngestError, slot: Slot) -> None:
         """What a failure means for the calls that follow."""
         if isinstance(failure, RateLimited):
-            slot.was_throttled(bool(_TOKEN_LIMIT.search(failure.message)))
+            slot.was_throttled(bool(_TOKEN_LIMIT.search(failure.message)), bool(_WIDTH_LIMIT.search(failure.message)))
         if isinstance(failure, Overloaded):
             slot.was_pressed()
         if isinstance(failure, AuthRejected | QuotaExhausted):
@@ -249,12 +275,12 @@ class Client:
             f"the run's {self._settings.run_timeout_s:g} s are over: run the same command again to go on"
         )
 
-    async def _exchange(self, path: str, content: bytes, trial: _Trial) -> HttpReply:
+    async def _exchange(self, call: _Call, trial: _Trial) -> HttpReply:
         """One exchange. httpx's own exceptions end here, tracebacks and all: their frames hold the headers as sent."""
         timeout_s = min(self._settings.timeout_s, self._left_s())
         failure: ModelError
         try:
-            async with asyncio.timeout(timeout_s), self._http.stream("POST", path, content=content) as got:
+            async with asyncio.timeout(timeout_s), self._http.stream("POST", call.path, content=call.content) as got:
                 body = await self._read(got, trial)
                 return HttpReply(got.status_code, {name.lower(): value for name, value in got.headers.items()}, body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -312,6 +338,16 @@ class Client:
         if isinstance(error, ModelError):
             return type(error)(message, error.part_index, error.http_status, error.retry_after_s)
         return type(error)(message, error.part_index)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call as it is sent: the request's key, its path and body, and its tokens (to expect, and at most)."""
+
+    key: str
+    path: str
+    content: bytes
+    tokens: tuple[int, int]
 
 
 @dataclass(slots=True)

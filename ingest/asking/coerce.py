@@ -8,14 +8,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ingest.asking.schema.write import PAGE, QUOTE, VALUE
 from ingest.types import Json, JsonObject
+from ingest.values import read_amount, read_number
 
 _PLAIN_NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d+)?")
 # Both separators present: no doubt which is which.
 _GROUPED_POINT = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+\.\d+")
 _GROUPED_COMMA = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+")
+_DECIMALS = re.compile(r"\d([.,])(?:\d{1,2}|\d{4,})\D*\Z")
+_MAX_AMOUNT_CHARS = 40
 # Beyond it a float no longer holds every whole number.
 _MAX_WHOLE_DIGITS = 15
 
@@ -24,18 +28,54 @@ _MAX_WHOLE_DIGITS = 15
 _NO_PAGE = 0
 
 
-def coerce(answer: Json, schema: JsonObject, has_evidence: bool) -> tuple[Json, bool]:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value that was written anew: where it stands in the answer, as it came, and as it is now."""
+
+    path: tuple[str | int, ...]
+    said: Json
+    value: Json
+
+
+def coerce(
+    answer: Json, schema: JsonObject, has_evidence: bool, changes: list[Change] | None = None
+) -> tuple[Json, bool]:
     """The answer in the form of the chunk schema, and whether it fits it now.
 
     `has_evidence` says that values stand in objects with their page: one given without is taken without a page.
+    Values written anew are added to `changes`; evidence that was missing and keys beyond the schema are none.
     """
-    return _Coercer(schema, has_evidence).coerce(answer, schema)
+    coercer = _Coercer(schema, has_evidence, _decimal_mark(answer))
+    result = coercer.coerce(answer, schema)
+    if changes is not None:
+        changes += coercer.changes
+    return result
+
+
+def _decimal_mark(answer: Json) -> str | None:
+    """The sign before the decimals in the numbers that were written as text; None when they do not tell, or differ."""
+    marks: set[str] = set()
+    pending = [answer]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, str) and len(value) <= _MAX_AMOUNT_CHARS:
+            match = _DECIMALS.search(value)
+            if match and len(read_number(value)) == 1:
+                marks.add(match[1])
+    return marks.pop() if len(marks) == 1 else None
 
 
 class _Coercer:
-    def __init__(self, root: JsonObject, has_evidence: bool) -> None:
+    def __init__(self, root: JsonObject, has_evidence: bool, decimal_mark: str | None) -> None:
+        self.changes: list[Change] = []
         self._definitions: JsonObject = root.get("$defs", {})
         self._has_evidence = has_evidence
+        self._decimal_mark = decimal_mark
+        self._path: list[str | int] = []
 
     def coerce(self, value: Json, schema: JsonObject) -> tuple[Json, bool]:
         """The value as the schema wants it; unchanged, and False, when that takes more than is certain."""
@@ -52,9 +92,18 @@ class _Coercer:
                 return self._object(value, schema)
         if isinstance(value, list) and "array" in types and "items" in schema:
             return self._array(value, schema["items"])
-        if "enum" in schema:
-            return _from_list(value, schema["enum"])
-        return _scalar(value, types)
+        moved, fits = (
+            _from_list(value, schema["enum"]) if "enum" in schema else _scalar(value, types, self._decimal_mark)
+        )
+        if fits and moved is not value and moved is not None and not _is_same_number(moved, value):
+            self.changes.append(Change(tuple(self._path), value, moved))
+        return moved, fits
+
+    def _below(self, step: str | int, value: Json, schema: JsonObject) -> tuple[Json, bool]:
+        self._path.append(step)
+        result = self.coerce(value, schema)
+        self._path.pop()
+        return result
 
     def _resolve(self, schema: JsonObject) -> JsonObject:
         while "$ref" in schema:
@@ -63,15 +112,20 @@ class _Coercer:
 
     def _any(self, value: Json, options: list[JsonObject]) -> tuple[Json, bool]:
         """The option the value fits as it is, else the first it can be moved to."""
-        moved: list[Json] = []
+        moved: list[tuple[Json, list[Change]]] = []
+        before = len(self.changes)
         for option in options:
             result, fits = self.coerce(value, option)
+            changes = self.changes[before:]
+            del self.changes[before:]
             if fits and result is value:
                 return value, True
             if fits:
-                moved.append(result)
+                moved.append((result, changes))
         if moved:
-            return next((result for result in moved if result == value), moved[0]), True
+            chosen = next((each for each in moved if each[0] == value), moved[0])
+            self.changes += chosen[1]
+            return chosen[0], True
         # The option of the same kind still gets its properties set right, so that the validator's words are few.
         for option in options:
             resolved = self._resolve(option)
@@ -91,13 +145,13 @@ class _Coercer:
                 else:
                     fits = False
                 continue
-            result[name], is_fitting = self.coerce(value[name], child)
+            result[name], is_fitting = self._below(name, value[name], child)
             changed = changed or result[name] is not value[name]
             fits = fits and is_fitting
         return (result if changed else value), fits
 
     def _array(self, value: list[Json], items: JsonObject) -> tuple[Json, bool]:
-        results = [self.coerce(item, items) for item in value]
+        results = [self._below(number, item, items) for number, item in enumerate(value)]
         fits = all(is_fitting for _, is_fitting in results)
         changed = any(result is not item for (result, _), item in zip(results, value, strict=True))
         return ([result for result, _ in results] if changed else value), fits
@@ -146,13 +200,18 @@ def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _scalar(value: Json, types: tuple[str, ...]) -> tuple[Json, bool]:
+def _is_same_number(moved: Json, value: Json) -> bool:
+    """Whether only the way a number is held has changed: 2.0 and 2."""
+    return isinstance(moved, int | float) and isinstance(value, int | float) and moved == value
+
+
+def _scalar(value: Json, types: tuple[str, ...], decimal_mark: str | None) -> tuple[Json, bool]:
     if isinstance(value, bool):
         return value, "boolean" in types
     if isinstance(value, str):
         if "string" in types:
             return value, True
-        return next(_readings(value.strip(), types), (value, False))
+        return next(_readings(value.strip(), types, decimal_mark), (value, False))
     if isinstance(value, int):
         if {"integer", "number"} & set(types):
             return value, True
@@ -167,18 +226,36 @@ def _scalar(value: Json, types: tuple[str, ...]) -> tuple[Json, bool]:
     return value, False
 
 
-def _readings(text: str, types: tuple[str, ...]) -> Iterator[tuple[Json, bool]]:
+def _readings(text: str, types: tuple[str, ...], decimal_mark: str | None) -> Iterator[tuple[Json, bool]]:
     """What a text says as one of the types."""
     if not text and "null" in types:
         yield None, True
     if "boolean" in types and text.casefold() in ("true", "false"):
         yield text.casefold() == "true", True
     if {"integer", "number"} & set(types):
-        number = _number(text)
+        # Where the answer's other numbers show how it writes them, they go before JSON's own way.
+        is_told = decimal_mark is not None and len(read_number(text)) > 1
+        number = None if is_told else _number(text)
+        if number is None:
+            number = _printed_number(text, decimal_mark)
         if isinstance(number, int) or (number is not None and "number" in types):
             yield number, True
         elif number is not None and number.is_integer():
             yield int(number), True
+
+
+def _printed_number(text: str, decimal_mark: str | None) -> int | float | None:
+    """A number as documents print it, with a currency sign or in brackets; of two readings the one that the other
+    numbers of the answer tell. A percentage may mean itself or a hundredth, and is none."""
+    amount = read_amount(text)
+    readings = amount.readings
+    if len(readings) == 2 and decimal_mark is not None:
+        mark = next((char for char in text if char in ".,"), "")
+        readings = tuple(each for each in readings if (each == each.to_integral_value()) == (mark != decimal_mark))
+    if len(readings) != 1 or amount.is_percent or len(readings[0].as_tuple().digits) > _MAX_WHOLE_DIGITS:
+        return None
+    (number,) = readings
+    return int(number) if number == number.to_integral_value() and "." not in str(number) else float(number)
 
 
 def _number(text: str) -> int | float | None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import jiter
 
-from ingest.asking.coerce import coerce
-from ingest.asking.schema import ChunkSchema
+from ingest.asking.coerce import Change, coerce
+from ingest.asking.schema import ChunkSchema, Slot, narrow
+from ingest.asking.schema.slices import put_at, value_at
 from ingest.errors import ContentRefused, Malformed, OffSchema, Truncated
 from ingest.types import Json, JsonObject, Problem, Reply
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _FENCE = re.compile(r"```[\w-]*[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_SCALAR_END = re.compile(r"[-+.\w]+\Z")
 # Prose before an answer rarely holds braces; hostile text may hold any number.
 _MAX_STARTS = 20
 _MAX_ERRORS = 5
@@ -33,6 +35,7 @@ class Parsed:
 
     value: Json
     problems: tuple[Problem, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 def parse(reply: Reply, chunk_schema: ChunkSchema) -> Parsed:
@@ -57,7 +60,8 @@ def parse(reply: Reply, chunk_schema: ChunkSchema) -> Parsed:
             raise Truncated("the answer was cut off at the output limit", None, answer)
         value = _repair(body)
         problems = (Problem("parse", "repaired", "the answer was not valid JSON and was repaired"),)
-    return Parsed(_check(value, chunk_schema), problems)
+    changes: list[Change] = []
+    return Parsed(_check(value, chunk_schema, changes), problems, tuple(changes))
 
 
 def _read(text: str) -> JsonObject | None:
@@ -199,17 +203,86 @@ def _drop_open_entry(value: Json, depth: int, last: str) -> None:
         value = value[next(reversed(value))]
 
 
+@dataclass(frozen=True, slots=True)
+class CutAnswer:
+    """What is certain of an answer that was cut off, in chunk form and fitting the schema.
+
+    `done` are the slots that were answered to the end, `open` the one that was being written; of that, when it is a
+    list, `value` has the complete entries, else nothing.
+    """
+
+    value: JsonObject
+    done: tuple[Slot, ...]
+    open: Slot | None = None
+
+
+def read_cut(reply: Reply, chunk_schema: ChunkSchema) -> CutAnswer | None:
+    """What can be kept of an answer that was cut off; None when that is nothing."""
+    try:
+        body = _body(reply.text)
+    except Malformed:
+        return None
+    depth, _ = _open_at_end(body)
+    whole = _without_open_scalar(body)
+    try:
+        value = jiter.from_json(whole.encode("utf-8", "replace"), allow_inf_nan=False, partial_mode="on")
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    path = _open_path(value, depth)
+    slots = chunk_schema.slots
+    found = next((slot for slot in slots if path[: len(slot)] == list(slot)), None)
+    done = tuple(slot for slot in slots if slot != found and value_at(value, slot)[0])
+    kept: JsonObject = {}
+    for slot in done:
+        put_at(kept, slot, value_at(value, slot)[1])
+    asked = list(done)
+    if found is not None and chunk_schema.is_list(found):
+        entries = value_at(value, found)[1]
+        put_at(kept, found, entries[: int(path[len(found)])] if len(path) > len(found) else entries)
+        asked.append(found)
+    if not asked:
+        return CutAnswer({}, (), found) if found else None
+    narrowed = narrow(chunk_schema, asked)
+    moved, fits = coerce(kept, narrowed.schema, chunk_schema.evidence != "none")
+    return CutAnswer(moved, done, found) if fits and isinstance(moved, dict) else None
+
+
+def _without_open_scalar(body: str) -> str:
+    """The text without a number or a word at its very end: it may go on."""
+    return body if _in_string(body) else _SCALAR_END.sub("", body.rstrip())
+
+
+def _in_string(body: str) -> bool:
+    depth, last = _open_at_end(body)
+    # The helper says "," for a string that was cut; the text then ends otherwise.
+    return depth > 0 and last == "," and not body.rstrip().endswith(",")
+
+
+def _open_path(value: Json, depth: int) -> list[str | int]:
+    """The way to the innermost bracket still open: names of properties and numbers of entries."""
+    path: list[str | int] = []
+    for _ in range(depth - 1):
+        if not isinstance(value, dict | list) or not value:
+            break
+        step: str | int = next(reversed(value)) if isinstance(value, dict) else len(value) - 1
+        path.append(step)
+        value = value[step]  # type: ignore[index]
+    return path
+
+
 # --- validation ---
 
 
-def _check(value: JsonObject, chunk_schema: ChunkSchema) -> Json:
+def _check(value: JsonObject, chunk_schema: ChunkSchema, changes: list[Change]) -> Json:
     """The answer once it fits. Raises OffSchema with the first errors in the validator's words."""
     from jsonschema.exceptions import best_match
 
     if not value and chunk_schema.schema.get("required"):
         # Every property is required, and null where the pages do not hold it: an empty object is no answer.
         raise OffSchema("the answer is an empty object: every property is wanted, null where the pages do not hold it")
-    moved, fits = coerce(value, chunk_schema.schema, chunk_schema.evidence != "none")
+    moved, fits = coerce(value, chunk_schema.schema, chunk_schema.evidence != "none", changes)
     if fits:
         return moved
     errors = []

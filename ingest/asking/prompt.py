@@ -82,6 +82,11 @@ _CLOSINGS: dict[Rung, str] = {
 }
 
 _SOME_PAGES = "Take values and entries only from its pages {first} to {last}."
+_PIECES = (
+    'A page marked piece="2 of 4" is one of so many pieces of a page, from top to bottom: the lines of its text, or a'
+    " band of its image that reaches a little over its borders. Entries that a border cuts belong to the piece they"
+    " start in, and the number is that of the whole page."
+)
 _FILE_PAGES = "The document is the file above: page numbers count from 1 at its first page."
 
 # Every tag the prompt itself writes, whatever its spacing or case.
@@ -126,18 +131,25 @@ def _opening(recipe: Recipe, rung: Rung, chunk_schema: ChunkSchema) -> str:
 
 
 def contents(
-    frame: Frame, document: Document, chunk: Chunk, loaded: Sequence[Loaded], hint: str | None = None
+    frame: Frame,
+    document: Document,
+    chunk: Chunk,
+    loaded: Sequence[Loaded],
+    hint: str | None = None,
+    known: str | None = None,
 ) -> tuple[Content, ...]:
     """The content parts of the user message: opening, the chunk's parts in reading order, closing.
 
-    Parts that could not be loaded are left out. `hint` says, on a second try, what was wrong with the first answer.
+    Parts that could not be loaded are left out. `hint` says, on a second try, what was wrong with the first answer;
+    `known` what is known already and need not be answered.
     """
     owned = {(part.index, part.piece) for part in chunk.owned}
     ordered = sorted(
         (item for item in loaded if item.error is None), key=lambda item: (item.part.index, item.part.piece)
     )
     marked = [(item, (item.part.index, item.part.piece) in owned) for item in ordered]
-    closing = frame.closing if hint is None else f"{frame.closing}\n\n{_correction(hint)}"
+    closing = frame.closing if known is None else f"{frame.closing}\n{neutralise(known)}"
+    closing = closing if hint is None else f"{closing}\n\n{_correction(hint)}"
     if document.medium == "video":
         return (Text(frame.opening), *_video(document, marked, closing))
     if any(isinstance(content, File) for item in ordered for content in item.contents):
@@ -145,6 +157,8 @@ def contents(
         is_whole = len(own) >= len([part for part in document.parts if part.error is None])
         some = "" if is_whole else f" {_SOME_PAGES.format(first=own[0], last=own[-1])}"
         closing = f"{_FILE_PAGES}{some}\n{closing}"
+    if any(item.part.pieces > 1 for item in ordered):
+        closing = f"{_PIECES}\n{closing}"
     parts: list[Content] = [Text(frame.opening), Text(f'<document pages="{len(document.parts)}">')]
     for item, is_owned in marked:
         parts += _page(item, is_owned)

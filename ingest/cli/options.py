@@ -44,7 +44,7 @@ _OPTIONS = (
     option(
         "-j --jobs",
         _RUN,
-        f"Documents in flight. Default: {Config.model_fields['jobs'].default}",
+        f"{Config.model_fields['jobs'].description}.",
         type=click.IntRange(1, 64),
         metavar="N",
     ),
@@ -88,6 +88,8 @@ _OPTIONS = (
     setting("--read-timeout", "reading", "call_timeout_s", _READ),
     setting("--workers", "reading", "workers", _READ),
     setting("--evidence", "asking", "evidence", _ASK),
+    setting("--verify/--no-verify", "asking", "verify", _ASK),
+    setting("--verify-share", "budget", "verify_share", _RUN),
     setting("--thinking/--no-thinking", "asking", "enable_thinking", _ASK),
     setting("--reasoning-effort", "asking", "reasoning_effort", _ASK),
     setting("--image-detail", "asking", "image_detail", _ASK),

@@ -58,9 +58,13 @@ def status(folder: Path, as_json: bool, verbose: bool) -> int:
 @_folder
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The record, or all records, as JSON on stdout.")
+@click.option("--answer", "key", metavar="KEY", help="The model's raw answer under a request key of a record.")
 @click.option("-v", "--verbose", is_flag=True, help="List everything.")
-def show(folder: Path, name: str | None, as_json: bool, verbose: bool) -> None:
+def show(folder: Path, name: str | None, as_json: bool, key: str | None, verbose: bool) -> None:
     """Show the records in OUT, or the values of the one called NAME with the place each comes from."""
+    if key is not None:
+        say(_raw_answer(folder, key))
+        return
     from ingest.showing.report import Look, record_table, records_table
 
     look = Look(color=is_color(), verbose=verbose)
@@ -84,6 +88,18 @@ def _books(folder: Path) -> Spending | None:
 
     with Ledger(folder, is_shared=True) as ledger:
         return spending_of(ledger.postings())
+
+
+def _raw_answer(folder: Path, key: str) -> str:
+    """The text of an answer as it came, whether it could be used or not."""
+    from ingest.keeping.ledger import Ledger
+
+    if (folder / LEDGER_FOLDER).is_dir():
+        with Ledger(folder, is_shared=True) as ledger:
+            reply = ledger.answer(key)
+        if reply is not None:
+            return reply.text
+    raise ConfigError(f"{folder} has no answer under {key!r}: the keys of a record stand in its `keys`")
 
 
 def _find(folder: Path, name: str) -> Record[Any]:

@@ -8,10 +8,11 @@ documents here, a document over its chunks in `documents.py`, a chunk until it i
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ __all__ = ["plan", "run"]
 
 _MOST_PARTS_AHEAD = 20_000
 """Parts that are probed, and held in memory, before the first call of a run: some 20 MB."""
+
+_PROBED_AT_ONCE = 8
+"""Documents probed at once before the first call: a few more than there are worker processes."""
+
+_VIDEOS_AT_ONCE = 4
+"""Videos in flight: each keeps frames on disk from its opening until they are sent."""
 
 
 async def run(
@@ -78,7 +85,7 @@ async def plan(paths: Sequence[str | Path], config: Config, observer: Observer |
     require_price(config.profile)
     tell = observer or (lambda event: None)
     found = await _find(paths, config)
-    limit = asyncio.Semaphore(config.jobs)
+    limit = asyncio.Semaphore(config.documents_at_once)
     async with Session(config, tell, is_dry=True) as session:
         tell(Event("run_started", documents=len(found)))
 
@@ -116,9 +123,12 @@ async def _price_first(session: Session, found: Sequence[Found]) -> tuple[dict[s
             rows.append(plan_document(session, opened)[0])
             ahead[item.name] = opened
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(session.config.jobs):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(session.config.documents_at_once, _PROBED_AT_ONCE)):
+                group.create_task(work())
+    except* IngestError as errors:
+        raise _first(errors) from None
     if waiting:
         return ahead, None
     forecast = make_forecast(rows)
@@ -147,12 +157,12 @@ async def _in_order(
     session: Session, found: Sequence[Found], ahead: dict[str, Opened]
 ) -> AsyncGenerator[tuple[Record[Any], ChunkResult]]:
     """Documents in flight, results in the order given; the window bounds how far the quick ones may run ahead."""
-    jobs = session.config.jobs
-    limit = asyncio.Semaphore(jobs)
+    jobs = session.config.documents_at_once
+    limit, video_limit = asyncio.Semaphore(jobs), asyncio.Semaphore(min(jobs, _VIDEOS_AT_ONCE))
     window: deque[asyncio.Task[tuple[Record[Any], ChunkResult]]] = deque()
 
     async def work(item: Found) -> tuple[Record[Any], ChunkResult]:
-        async with limit:
+        async with video_limit if _is_video(item) else nullcontext(), limit:
             session.tell(Event("document_started", item.name))
             opened = ahead.pop(item.name, None) or await open_document(session, item)
             try:
@@ -174,6 +184,12 @@ async def _in_order(
         for task in window:
             task.cancel()
         await asyncio.gather(*window, return_exceptions=True)
+
+
+def _is_video(item: Found) -> bool:
+    """Whether a file is a video by its name, which is enough to share out the disk."""
+    media_type, _ = mimetypes.guess_type(item.path.name)
+    return (media_type or "").startswith("video/")
 
 
 def _first(group: BaseExceptionGroup[IngestError]) -> BaseException:

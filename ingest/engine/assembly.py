@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from ingest.config import Config
-from ingest.errors import IngestError
+from ingest.errors import DeadlinePassed, IngestError
 from ingest.record import (
     Choice,
     Conflict,
@@ -33,6 +33,9 @@ from ingest.record import (
     status_of,
 )
 from ingest.types import Chunk, Document, Json, PageWords, Part, Partial, Problem, Source, Usage
+
+NO_TEXT_LAYER = "no_text_layer"
+"""Code of the problem of a page of which nothing would be sent: a scan when only text is wanted."""
 
 _PLAN_COUNTS = (
     "pages",
@@ -90,6 +93,7 @@ class ChunkResult:
     page_words: tuple[PageWords, ...] = ()
     keys: tuple[str, ...] = ()
     unasked: tuple[Unasked, ...] = ()
+    notes: tuple[Problem, ...] = ()
 
     def __add__(self, other: ChunkResult) -> ChunkResult:
         return ChunkResult(
@@ -100,6 +104,7 @@ class ChunkResult:
             self.page_words + other.page_words,
             self.keys + other.keys,
             self.unasked + other.unasked,
+            self.notes + other.notes,
         )
 
 
@@ -112,6 +117,8 @@ class Findings:
     conflicts: tuple[Conflict, ...]
     problems: tuple[ProblemInfo, ...]
     is_valid: bool
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[ProblemInfo, ...] = ()
 
 
 def outcomes_of(chunk: Chunk, status: PartStatus, attempts: int, reason: str | None = None) -> tuple[PartOutcome, ...]:
@@ -156,9 +163,11 @@ def make_record(config: Config, document: Document, result: ChunkResult, finding
         data=findings.data,
         status=status_of(coverage, findings.is_valid),
         provenance=dict(findings.provenance),
+        confidence=dict(findings.confidence),
         conflicts=findings.conflicts,
         coverage=coverage,
         problems=_without_repeats(problems),
+        notes=_without_repeats((*(_problem_info(note) for note in result.notes), *findings.notes)),
         usage=_usage_info(result.expenses),
         model=model_info(config),
         recipe=recipe_info(config),
@@ -167,7 +176,7 @@ def make_record(config: Config, document: Document, result: ChunkResult, finding
 
 
 def make_failed_record(config: Config, source: Source, error: IngestError) -> Record[Any]:
-    """The record of a source that could not be read at all."""
+    """The record of a source that could not be read at all, or that the run had no time left to open."""
     info = DocumentInfo(
         name=source.name,
         uri=source.uri,
@@ -175,10 +184,11 @@ def make_failed_record(config: Config, source: Source, error: IngestError) -> Re
         media_type=source.media_type,
         size_bytes=source.size_bytes,
     )
-    problem = Problem("read", error.code, error.message, error.part_index)
+    is_late = isinstance(error, DeadlinePassed)
+    problem = Problem("ask" if is_late else "read", error.code, error.message, error.part_index)
     return Record[dict[str, Any]](
         document=info,
-        status="failed",
+        status="skipped" if is_late else "failed",
         problems=(_problem_info(problem),),
         model=model_info(config),
         recipe=recipe_info(config),
@@ -208,7 +218,7 @@ def hollow_parts(document: Document) -> dict[int, Problem]:
     return {
         problem.part_index: problem
         for problem in document.problems
-        if problem.code == "no_text_layer" and problem.part_index is not None
+        if problem.code == NO_TEXT_LAYER and problem.part_index is not None
     }
 
 

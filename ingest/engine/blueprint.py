@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ingest.asking import prompt, schema
-from ingest.asking.schema import ChunkSchema
+from ingest.asking.schema import ChunkSchema, Slot
 from ingest.config import Config
 from ingest.engine.assembly import hollow_parts
 from ingest.errors import ConfigError
@@ -28,6 +28,7 @@ class Brief:
 
     `frames` is the static text by rung, `preamble` its tokens with schema and overhead before any calibration,
     `parameters` the model's own settings by gateway name, `digest` a hash of all that is the same in every request.
+    `has_first_limit`: answers are asked for at a lower output limit first (see `output_limits`).
     """
 
     chunk_schema: ChunkSchema
@@ -36,6 +37,7 @@ class Brief:
     limits: Limits
     parameters: JsonObject
     digest: str
+    has_first_limit: bool = False
 
 
 class Blueprint:
@@ -85,10 +87,22 @@ class Blueprint:
             return None
         return None if chunks is None else Layout(chunks, problems)
 
-    def key(self, document: Document, chunk: Chunk, hint: str | None = None) -> str:
+    def narrowed(self, brief: Brief, slots: Sequence[Slot] | None, columns: Sequence[str] | None) -> Brief:
+        """What is asked when only some of the schema is: see `slicing.Scope`."""
+        if slots is None:
+            return brief
+        config, chunk_schema = self.config, schema.narrow(brief.chunk_schema, slots, columns)
+        frames = {
+            rung: prompt.frame(config.recipe, config.asking.evidence, rung, chunk_schema, chunk_schema.medium)
+            for rung in brief.frames
+        }
+        return replace(brief, chunk_schema=chunk_schema, frames=frames)
+
+    def key(self, document: Document, chunk: Chunk, hint: str | None = None, narrowed: JsonObject | None = None) -> str:
         """Identity of a request, from content and settings alone.
 
-        The rung is left out: an answer is the same answer whichever way the schema was handed over.
+        The rung is left out: an answer is the same answer whichever way the schema was handed over. `narrowed` tells
+        what alone of the schema is asked for.
         """
         owned = {part.key for part in chunk.owned}
         return _hash(
@@ -98,6 +112,7 @@ class Blueprint:
                 "rendering": self.rendering.key if any(part.mode != "text" for part in chunk.parts) else "",
                 "hint": hint,
             }
+            | ({} if narrowed is None else {"narrowed": narrowed})
         )
 
     def partition_key(self, document: Document) -> str:
@@ -160,7 +175,12 @@ def _brief(config: Config, medium: Medium, chunk_schema: ChunkSchema) -> Brief:
     limits = request_limits(config.profile, estimate, config.planning.target_tokens, int(parameters["max_tokens"]))
     words = [frame.system, frame.opening, frame.closing]
     digest = _hash({"prompt": words, "schema": chunk_schema.schema, "parameters": parameters})
-    return Brief(chunk_schema, frames, preamble, limits, parameters, digest)
+    has_first_limit = (
+        config.asking.max_tokens is None
+        and not config.asking.enable_thinking
+        and any(tier.output_usd_per_million for tier in config.profile.tiers)
+    )
+    return Brief(chunk_schema, frames, preamble, limits, parameters, digest, has_first_limit)
 
 
 def _rendering(config: Config, brief: Brief) -> Rendering:

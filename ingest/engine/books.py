@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from ingest.asking.client import Attempt
 from ingest.config import Config
+from ingest.errors import BudgetReached
 from ingest.keeping.ledger import Booking, Ending, Ledger, Start
 from ingest.planning.budget import Budget, Hold, WorstCase, bill_of, worst_case
 from ingest.types import Observation, Reply, Request
@@ -31,6 +32,7 @@ class _Asked:
     document: str
     worst: WorstCase
     is_repeat: bool
+    purpose: str = ""
     hold: Hold | None = None
     attempt_id: int = 0
     ending: Ending | None = None
@@ -49,14 +51,16 @@ class Books:
         self._ledger = ledger
         self._run_id = run_id
         self._asked: dict[str, _Asked] = {}
+        self._looks_usd = Decimal(0)
 
     @contextmanager
-    def asking(self, request: Request, document: str, *, is_repeat: bool) -> Iterator[None]:
+    def asking(self, request: Request, document: str, *, is_repeat: bool, purpose: str = "") -> Iterator[None]:
         """Around one call: what it can cost is known inside, and nothing stays set aside after it.
 
-        `is_repeat` marks a call that stands in for an answer nobody could use.
+        `is_repeat` marks a call that stands in for an answer nobody could use. A `purpose` other than the extraction
+        itself has a line of its own on the books.
         """
-        asked = _Asked(document, worst_case(request, self._config.profile), is_repeat)
+        asked = _Asked(document, worst_case(request, self._config.profile), is_repeat, purpose)
         self._asked[request.key] = asked
         try:
             yield
@@ -66,6 +70,15 @@ class Books:
                 # The call ended without a word about its last try: the worst is assumed, here as on the books.
                 self.budget.settle(asked.hold, asked.worst.cost_usd)
 
+    def check_share(self, worst_usd: Decimal | None) -> None:
+        """Raise BudgetReached when a second look at this price could pass the share of the limit that looks have."""
+        budget = self._config.budget
+        if budget.max_cost_usd is None or worst_usd is None:
+            return
+        share_usd = budget.max_cost_usd * Decimal(str(budget.verify_share))
+        if self._looks_usd + worst_usd > share_usd:
+            raise BudgetReached(f"second looks may take ${share_usd:.4f} of the limit on money, and this could pass it")
+
     async def before(self, key: str, number: int) -> None:
         """Set aside what try `number` can cost at most, and note it durably.
 
@@ -73,7 +86,7 @@ class Books:
         """
         asked = self._asked[key]
         hold = await self.budget.hold(asked.document, asked.worst.cost_usd)
-        recipe = self._config.recipe.name
+        recipe = self._config.recipe.name + (f", {asked.purpose}" if asked.purpose else "")
         try:
             asked.attempt_id = self._ledger.start_attempt(
                 self._run_id, Start(key, asked.document, recipe, number, asked.is_repeat, asked.worst.cost_usd)
@@ -87,6 +100,8 @@ class Books:
         """Settle a try: by its usage when that arrived, else at its worst case unless it surely was not served."""
         asked = self._asked[attempt.key]
         ending = self._ending(asked, attempt)
+        if asked.purpose:
+            self._looks_usd += ending.booked_usd or Decimal(0)
         if asked.hold is not None:
             self.budget.settle(asked.hold, ending.booked_usd)
             asked.hold = None
@@ -96,13 +111,16 @@ class Books:
         else:
             self._ledger.settle_attempt(asked.attempt_id, ending)
 
-    def keep(self, key: str, reply: Reply, observation: Observation | None) -> None:
-        """Store an answer with the settlement of the try that brought it; all of it is on disk when this returns."""
+    def keep(self, key: str, reply: Reply, observation: Observation | None, answer_key: str | None = None) -> None:
+        """Store an answer with the settlement of the try that brought it; all of it is on disk when this returns.
+
+        `answer_key` is the key to store it under where that is not the call's own.
+        """
         asked = self._asked[key]
         ending = asked.ending and replace(asked.ending, is_cut_off=reply.finish_reason == "length")
         config = self._config
         learned = None if observation is None else (config.profile.model, config.endpoint.label, observation)
-        self._ledger.store_answer(key, reply, attempt_id=asked.attempt_id, ending=ending, learned=learned)
+        self._ledger.store_answer(answer_key or key, reply, attempt_id=asked.attempt_id, ending=ending, learned=learned)
 
     def _ending(self, asked: _Asked, attempt: Attempt) -> Ending:
         booking, bill = _booking_of(attempt), None

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ingest.config import Config
-from ingest.engine.assembly import sum_of_plans
+from ingest.config import FPS_BOUNDS, Config
+from ingest.engine.assembly import NO_TEXT_LAYER, sum_of_plans
 from ingest.engine.blueprint import Blueprint
 from ingest.engine.documents import Opened
 from ingest.engine.quotes import quote_document
 from ingest.engine.session import Session
 from ingest.errors import ConfigError
 from ingest.record import Choice, PlanRow
-from ingest.types import Chunk, Document, Estimate, EvidenceMode, TextStats
+from ingest.types import Chunk, Document, Estimate, EvidenceMode, PageMode, Part, Problem, TextStats
 
 _ANSWER_LENGTH: dict[EvidenceMode, float] = {"none": 0.6, "part": 1.0, "quote": 2.0}
 """Length of an answer by the evidence asked for: a value takes some 8 tokens alone, 14 with its page, and up to 15
 words more with a quote."""
+
+_FIGURES = (
+    "requests",
+    "dear_requests",
+    "input_tokens_expected",
+    "input_tokens_safe",
+    "output_tokens_expected",
+    "output_tokens_ceiling",
+    "cost_usd_expected",
+    "cost_usd_ceiling",
+)
 
 
 @dataclass(slots=True)
@@ -59,15 +70,8 @@ class Choices:
             if total.cost_usd_expected is not None and present.cost_usd_expected is not None:
                 difference = total.cost_usd_expected - present.cost_usd_expected
             if variant.changed:
-                yield Choice(
-                    name=variant.name,
-                    requests=total.requests,
-                    input_tokens_expected=total.input_tokens_expected,
-                    cost_usd_expected=total.cost_usd_expected,
-                    cost_usd_ceiling=total.cost_usd_ceiling,
-                    difference_usd=difference,
-                    note=variant.note,
-                )
+                figures = {name: getattr(total, name) for name in _FIGURES}
+                yield Choice(name=variant.name, difference_usd=difference, note=variant.note, **figures)
 
 
 def _quote(session: Session, variant: _Variant, document: Document, chunks: tuple[Chunk, ...] | None) -> PlanRow:
@@ -98,17 +102,21 @@ def _settings(
 ) -> Iterator[tuple[str, str, dict[str, object], Callable[[Document], Document | None], str, float]]:
     """Option, section, values, what it makes of a document, a note, and the length of answers."""
     reading, asking, profile = config.reading, config.asking, config.profile
-    # Of pages that are sent as images the text was not read.
-    if reading.pages not in ("text", "image"):
+    if reading.pages != "text":
         yield "--pages text", "reading", {"pages": "text"}, _as_text, "pages without text are left out", 1.0
     if reading.pages != "image":
         yield "--pages image", "reading", {"pages": "image"}, _as_images, "", 1.0
-    if reading.pages not in ("both", "image"):
+    if reading.pages != "both":
         yield "--pages both", "reading", {"pages": "both"}, _as_both, "", 1.0
     if "low" in profile.images and (asking.image_detail or profile.default_detail) != "low":
         low: dict[str, object] = {"image_detail": "low"}
-        yield "--image-detail low", "asking", low, _with_images, "saves on small images alone", 1.0
-    yield "--fps, half of it", "reading", {}, _half_the_frames, "every second frame", 1.0
+        # Frames of a video have a detail of their own unless one is asked for.
+        is_for_frames = (asking.image_detail or profile.frames.detail) != "low"
+        change = _with_any_images if is_for_frames else _with_images
+        yield "--image-detail low", "asking", low, change, "images smaller than a page", 1.0
+    if reading.fps == "auto" or reading.fps / 2 >= FPS_BOUNDS[0]:
+        name = "--fps, half of it" if reading.fps == "auto" else f"--fps {reading.fps / 2:g}"
+        yield name, "reading", {}, _half_the_frames, "every second frame is counted", 1.0
     thinking = not asking.enable_thinking
     update: dict[str, object] = {"enable_thinking": thinking, "reasoning_effort": None}
     note = "reasoning as long as the answer is assumed" if thinking else ""
@@ -130,31 +138,51 @@ def _same(document: Document) -> Document:
 
 
 def _with_images(document: Document) -> Document | None:
+    return None if document.medium == "video" else _with_any_images(document)
+
+
+def _with_any_images(document: Document) -> Document | None:
     # A copy: what an image takes depends on the detail, so the chunks may differ.
-    has_images = any(part.mode in ("image", "both") and not part.moments for part in document.parts)
-    return replace(document) if has_images else None
+    return replace(document) if any(part.mode in ("image", "both") for part in document.parts) else None
 
 
 def _as_text(document: Document) -> Document | None:
-    """Pages as text; those without any are left out, and photographs are what they are."""
-    paged = [part for part in document.parts if not part.width_px and part.mode in ("image", "both")]
-    if document.medium != "pages" or not paged:
-        return None
-    kept = (part for part in document.parts if part.width_px or part.text.chars or part.mode == "text")
-    return replace(document, parts=tuple(part if part.width_px else replace(part, mode="text") for part in kept))
+    """Pages as text; those without any are left out."""
+    return _with_pages(document, lambda part: _with_layer(part, "text"))
 
 
 def _as_images(document: Document) -> Document | None:
-    if document.medium != "pages" or all(part.mode in ("image", "native") for part in document.parts):
-        return None
-    return replace(document, parts=tuple(replace(part, mode="image", text=TextStats()) for part in document.parts))
+    return _with_pages(document, lambda part: replace(part, mode="image", text=TextStats()))
 
 
 def _as_both(document: Document) -> Document | None:
-    if document.medium != "pages" or not any(part.mode == "text" and part.text.chars for part in document.parts):
+    """Pages as both; those without text as images."""
+    return _with_pages(document, lambda part: _with_layer(part, "both") or replace(part, mode="image"))
+
+
+def _with_layer(part: Part, mode: PageMode) -> Part | None:
+    """A page sent with the text of its layer; None when it has none. A blank one has an empty one, as text alone."""
+    layer = part.unsent if part.mode == "image" else part.text
+    if layer is None or (mode == "both" and not layer.chars):
         return None
-    parts = (replace(part, mode="both") if part.text.chars else part for part in document.parts)
-    return replace(document, parts=tuple(parts))
+    return replace(part, mode=mode, text=layer)
+
+
+def _with_pages(document: Document, change: Callable[[Part], Part | None]) -> Document | None:
+    """The document with its pages changed, those that would not be sent marked so; photographs are what they are.
+
+    None when nothing changes: videos, files handed over whole, pages that are as wanted.
+    """
+    if document.medium != "pages" or any(part.mode == "native" for part in document.parts):
+        return None
+    parts: list[Part] = []
+    problems = [problem for problem in document.problems if problem.code != NO_TEXT_LAYER]
+    for part in document.parts:
+        changed = part if part.width_px or part.error else change(part)
+        parts.append(changed or replace(part, mode="text"))
+        if changed is None:
+            problems.append(Problem("reading", NO_TEXT_LAYER, "", part.index))
+    return None if tuple(parts) == document.parts else replace(document, parts=tuple(parts), problems=tuple(problems))
 
 
 def _half_the_frames(document: Document) -> Document | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,16 @@ from ingest.engine.assembly import (
 )
 from ingest.engine.exchange import process_chunk
 from ingest.engine.quotes import quote_document
+from ingest.engine.second_look import verify
 from ingest.engine.session import Session
 from ingest.engine.synthesis import synthesize
-from ingest.errors import SourceError
-from ingest.merging import checks
+from ingest.errors import DeadlinePassed, SourceError
+from ingest.merging import arithmetic, checks, forms
+from ingest.merging.confidence import confidences
 from ingest.merging.grounding import ground, ground_conflicts
 from ingest.merging.merge import Merged, merge
 from ingest.merging.pages import PageText
+from ingest.reading.bands import cut_page
 from ingest.reading.discover import Found, describe
 from ingest.record import PlanRow, Record
 from ingest.types import Chunk, Document, Event, JsonObject, Loaded, PageWords, Source, Text, Word
@@ -37,7 +40,7 @@ class Opened:
 
     source: Source
     document: Document | None
-    error: SourceError | None = None
+    error: SourceError | DeadlinePassed | None = None
 
     @property
     def parts(self) -> int:
@@ -46,12 +49,16 @@ class Opened:
 
 
 async def open_document(session: Session, found: Found, will_load: bool = True) -> Opened:
-    """Probe a file; one that cannot be read is told in the result. `will_load` is for a run, which goes on to send."""
+    """Probe a file; one that cannot be read, or not within the run's time, is told in the result.
+
+    `will_load` is for a run, which goes on to send.
+    """
     source = Source(found.name, found.path.absolute().as_uri(), found.path, 0, "", "")
     try:
-        source = await asyncio.to_thread(describe, found, session.config.reading)
-        return Opened(source, await session.workers.open(source, session.rendering, will_load))
-    except SourceError as error:
+        async with session.in_time():
+            source = await asyncio.to_thread(describe, found, session.config.reading)
+            return Opened(source, await session.workers.open(source, session.rendering, will_load))
+    except (SourceError, DeadlinePassed) as error:
         return Opened(source, None, error)
 
 
@@ -98,11 +105,14 @@ async def _merge(session: Session, document: Document, result: ChunkResult) -> t
         return Findings(None, {}, (), (), False), ChunkResult()
     merged = await asyncio.to_thread(merge, result.partials, recipe.document_schema, recipe.merge)
     merged, made = await synthesize(session, document, merged)
+    if session.config.asking.verify:
+        merged, looked = await verify(session, document, result, merged)
+        made += looked
     pages = await _page_texts(session, document, result, merged)
     chunk_pages = {
         partial.chunk.index: tuple(part.number for part in partial.chunk.parts) for partial in result.partials
     }
-    findings = await asyncio.to_thread(_check, merged, recipe.document_schema, pages, chunk_pages)
+    findings = await asyncio.to_thread(_check, merged, recipe.document_schema, pages, chunk_pages, session.checks)
     return findings, made
 
 
@@ -124,7 +134,8 @@ async def _page_texts(session: Session, document: Document, result: ChunkResult,
         own = words.get(part.index, ())
         if part.number in read and (part.moments or not own):
             size = (part.width_px, part.height_px) if part.moments else (part.width_pt, part.height_pt)
-            own += tuple(word for page in read[part.number] for word in _to_points(page, *size))
+            shown = sorted(read[part.number], key=lambda page: page.piece)
+            own += tuple(word for page in shown for word in _to_points(page, *size))
         texts[part.number] = PageText(part.number, own, part.moments)
     return texts
 
@@ -136,10 +147,20 @@ def _spoken(item: Loaded) -> tuple[Word, ...]:
 
 
 def _to_points(page: PageWords, width_pt: float, height_pt: float) -> tuple[Word, ...]:
-    """Words with boxes as fractions of the image, as words with boxes in points of the page."""
-    scale = (width_pt, height_pt, width_pt, height_pt)
-    boxes = ([edge * size for edge, size in zip(word.bbox, scale, strict=True)] for word in page.words)
-    return tuple(Word(word.text, (x0, y0, x1, y1)) for word, (x0, y0, x1, y1) in zip(page.words, boxes, strict=True))
+    """Words with boxes as fractions of the image, as words with boxes in points of the page.
+
+    The image of a piece is a band of the page that reaches over its borders: what stands there is the neighbour's.
+    """
+    band = cut_page((), 1.0, page.pieces)[page.piece]
+    first, last = page.piece / page.pieces, (page.piece + 1) / page.pieces
+    words: list[Word] = []
+    for word in page.words:
+        x0, y0, x1, y1 = word.bbox
+        top, bottom = (band.top + edge * (band.bottom - band.top) for edge in (y0, y1))
+        centre = (top + bottom) / 2
+        if page.pieces == 1 or first <= centre < last or (centre >= last and page.piece == page.pieces - 1):
+            words.append(Word(word.text, (x0 * width_pt, top * height_pt, x1 * width_pt, bottom * height_pt)))
+    return tuple(words)
 
 
 def _check(
@@ -147,14 +168,20 @@ def _check(
     document_schema: JsonObject,
     pages: Mapping[int, PageText],
     chunk_pages: Mapping[int, tuple[int, ...]],
+    declared: Sequence[arithmetic.Check],
 ) -> Findings:
     """The merged data made to fit the user's schema, each value looked up on its page, and what is wrong with it."""
-    data = checks.prune(merged.data, document_schema)
+    data, notes = forms.normalise(checks.prune(merged.data, document_schema), document_schema)
     problems = checks.validate(data, document_schema)
+    verdicts = arithmetic.run_checks(data, declared)
+    provenance = ground(data, merged.origins, pages, chunk_pages, document_schema)
     return Findings(
         data=data,
-        provenance=ground(data, merged.origins, pages, chunk_pages, document_schema),
+        provenance=provenance,
+        confidence=confidences(provenance, merged.origins, merged.conflicts, verdicts),
         conflicts=ground_conflicts(merged.conflicts, merged.side_origins, pages, chunk_pages),
-        problems=problems,
+        problems=(*problems, *arithmetic.problems_of(verdicts)),
+        notes=notes,
+        # A check that fails is a doubt, not a hole.
         is_valid=not problems,
     )

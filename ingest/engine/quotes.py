@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from ingest.engine.assembly import add_money
 from ingest.engine.blueprint import Blueprint
+from ingest.engine.output_limits import first_limit
 from ingest.merging.synthesis import may_ask
 from ingest.planning import pricing
 from ingest.planning.calibration import Calibration
@@ -22,7 +23,10 @@ _REASONING_SHARE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """One request: tokens in and out, and money; None without a price. `is_dear`: above the cheapest tier."""
+    """One request: tokens in and out, and money; None without a price. `is_dear`: above the cheapest tier.
+
+    The ceiling counts an answer that is cut off at the first output limit and asked for again at the full one.
+    """
 
     input_tokens: Estimate
     output_expected: int
@@ -35,7 +39,7 @@ class Quote:
 def quote_chunk(blueprint: Blueprint, document: Document, chunk: Chunk, calibration: Calibration) -> Quote:
     """What asking about a chunk would take, as token counts are known now."""
     tokens = blueprint.planner(document, calibration).estimate(chunk)
-    return _quote(blueprint, document, tokens, chunk.answer.expected)
+    return _quote(blueprint, document, tokens, chunk.answer.expected, first_limit(blueprint.brief(document), chunk))
 
 
 def quote_synthesis(blueprint: Blueprint, document: Document, chunks: Sequence[Chunk]) -> Quote:
@@ -46,7 +50,15 @@ def quote_synthesis(blueprint: Blueprint, document: Document, chunks: Sequence[C
     return _quote(blueprint, document, tokens, answers.expected // max(len(chunks), 1))
 
 
-def _quote(blueprint: Blueprint, document: Document, tokens: Estimate, answer_tokens: int) -> Quote:
+def quote_look(blueprint: Blueprint, document: Document, chunk: Chunk, calibration: Calibration) -> Quote:
+    """What a second look at a chunk would take: its parts again with what was found in them."""
+    tokens = blueprint.planner(document, calibration).estimate(chunk) + chunk.answer
+    return _quote(blueprint, document, tokens, chunk.answer.expected)
+
+
+def _quote(
+    blueprint: Blueprint, document: Document, tokens: Estimate, answer_tokens: int, first_tokens: int | None = None
+) -> Quote:
     profile, parameters = blueprint.config.profile, blueprint.brief(document).parameters
     max_tokens, is_thinking = int(parameters["max_tokens"]), bool(parameters["enable_thinking"])
     visible = min(answer_tokens, max_tokens)
@@ -56,13 +68,17 @@ def _quote(blueprint: Blueprint, document: Document, tokens: Estimate, answer_to
         reasoning = round(visible * _REASONING_SHARE)
         answer, limit = answer + Estimate(reasoning, reasoning), max_tokens + reasoning
     has_price = bool(profile.tiers)
+    cut_off = first_tokens if first_tokens is not None and first_tokens < max_tokens else 0
+    ceiling_usd = pricing.ceiling_usd(profile, tokens, max_tokens, is_thinking) if has_price else None
+    if ceiling_usd is not None and cut_off:
+        ceiling_usd += pricing.ceiling_usd(profile, tokens, cut_off, is_thinking)
     return Quote(
         input_tokens=tokens,
         output_expected=answer.expected,
-        output_ceiling=pricing.most_output_tokens(profile, max_tokens, is_thinking),
+        output_ceiling=pricing.most_output_tokens(profile, max_tokens, is_thinking) + cut_off,
         is_dear=pricing.tier_number(profile, tokens.safe) > 1,
         expected_usd=pricing.expected_usd(profile, tokens, answer, limit) if has_price else None,
-        ceiling_usd=pricing.ceiling_usd(profile, tokens, max_tokens, is_thinking) if has_price else None,
+        ceiling_usd=ceiling_usd,
     )
 
 
@@ -79,6 +95,8 @@ def quote_document(
     recipe = blueprint.config.recipe
     if missing and len(chunks) > 1 and may_ask(recipe.document_schema, recipe.merge):
         quotes.append(quote_synthesis(blueprint, document, chunks))
+    if blueprint.config.asking.verify:
+        quotes += [quote_look(blueprint, document, chunk, calibration) for chunk in missing]
     return PlanRow(
         name=document.source.name,
         pages=sum(part.kind == "page" for part in document.parts),

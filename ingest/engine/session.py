@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -19,14 +19,29 @@ from ingest.engine.assembly import model_info, summarise
 from ingest.engine.blueprint import Blueprint, Brief, pin
 from ingest.engine.books import Books
 from ingest.engine.embedded import EmbeddedEngine
+from ingest.engine.in_flight import Place, Rooms
+from ingest.engine.output_limits import OutputLimit, output_limits, short_key
 from ingest.keeping.ledger import LEDGER_FOLDER, Ledger
 from ingest.keeping.sinks.files import FilesSink
+from ingest.merging.arithmetic import read_checks
 from ingest.merging.merge import check_rules
 from ingest.planning.calibration import Calibration
 from ingest.planning.chunks import Layout, Planner
 from ingest.reading.workers import Workers
 from ingest.record import DocumentRow, Forecast, Record, Remainder, RunSummary
-from ingest.types import Chunk, Content, Document, Observation, Observer, Problem, Reply, Request, Rung
+from ingest.types import (
+    Chunk,
+    Content,
+    Document,
+    JsonObject,
+    Loaded,
+    Observation,
+    Observer,
+    Problem,
+    Reply,
+    Request,
+    Rung,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,6 +68,7 @@ class Session:
         recipe = config.recipe
         schema.check_document_schema(recipe.document_schema)
         check_rules(recipe.document_schema, recipe.merge)
+        self.checks = read_checks(recipe.checks, recipe.document_schema)
         self.config = config
         self.tell = tell
         self.blueprint = Blueprint(config)
@@ -63,8 +79,8 @@ class Session:
         self._observations: list[Observation] = []
         self.calibration = Calibration.of((), config.planning.safety_margin, config.profile.answers)
         self._cuts: WeakValueDictionary[str, Cut] = WeakValueDictionary()
-        # Loaded parts wait for their turn at the client: this bounds the bytes in flight.
-        self.in_flight = asyncio.Semaphore((config.asking.concurrency or config.profile.rate_limits.concurrency) + 1)
+        # Loaded parts wait for their turn at the client.
+        self.in_flight = Rooms(config.calls_at_once + 1)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._stack = AsyncExitStack()
 
@@ -176,16 +192,34 @@ class Session:
             return None
         return layout
 
-    def key(self, document: Document, chunk: Chunk, hint: str | None = None) -> str:
+    def in_time(self) -> AbstractAsyncContextManager[None]:
+        """Around what goes before a call: raises DeadlinePassed when the run's time is over. Planning has no such."""
+        return nullcontext() if self._is_dry else self.client.in_time()
+
+    def room(self, document: Document, chunk: Chunk) -> AbstractAsyncContextManager[Place]:
+        """Room in memory for a request about this chunk; waits for it."""
+        return self.in_flight.take(self.planner(document).size_bytes(document, chunk))
+
+    async def load(self, document: Document, chunk: Chunk, place: Place) -> tuple[Loaded, ...]:
+        """The content of a chunk's parts. Raises DeadlinePassed when the run's time is over before it is there."""
+        async with self.in_time():
+            loaded = await self.workers.load(document, chunk.parts, self.rendering)
+        place.holds(loaded)
+        return loaded
+
+    def key(self, document: Document, chunk: Chunk, hint: str | None = None, narrowed: JsonObject | None = None) -> str:
         """Identity of a request, from content and settings alone."""
-        return self.blueprint.key(document, chunk, hint)
+        return self.blueprint.key(document, chunk, hint, narrowed)
 
     def lock(self, key: str) -> asyncio.Lock:
         """The lock of a request key: two documents with the same bytes ask once."""
         return self._locks.setdefault(key, asyncio.Lock())
 
-    def request(self, key: str, brief: Brief, contents: tuple[Content, ...], rung: Rung) -> Request:
-        """A request with all that is the same for every chunk."""
+    def request(
+        self, key: str, brief: Brief, contents: tuple[Content, ...], rung: Rung, max_tokens: int | None = None
+    ) -> Request:
+        """A request with all that is the same for every chunk; `max_tokens` where it differs from the settings."""
+        parameters = brief.parameters if max_tokens is None else {**brief.parameters, "max_tokens": max_tokens}
         return Request(
             key=key,
             model=self.config.profile.model,
@@ -194,16 +228,20 @@ class Session:
             schema=brief.chunk_schema.schema,
             schema_name=brief.chunk_schema.name,
             rung=rung,
-            parameters=brief.parameters,
+            parameters=parameters,
         )
 
-    def keep(self, document: Document, chunk: Chunk, key: str, reply: Reply, hint: str | None) -> None:
+    def limits(self, document: Document, chunk: Chunk, key: str) -> tuple[OutputLimit, ...]:
+        """The output limits to ask about a chunk with, one after the other while answers are cut off."""
+        return output_limits(self.brief(document), chunk, key, self.ledger.has_answer(short_key(key)))
+
+    def keep(self, document: Document, chunk: Chunk, limit: OutputLimit, reply: Reply, hint: str | None) -> None:
         """Store a bought answer before anybody reads it, and learn from its usage how tokens are counted."""
         observation = None
         # A count beyond the window is a server's nonsense, and teaches nothing.
         if 0 < reply.usage.input_tokens <= self.config.profile.window_tokens and hint is None:
             observation = self.planner(document).observe(chunk, reply.usage)
-        self.books.keep(key, reply, observation)
+        self.books.keep(limit.key, reply, observation, limit.store_key(reply))
         if observation is not None:
             self._learn(observation)
 

@@ -48,7 +48,7 @@ async def synthesize(session: Session, document: Document, merged: Merged) -> tu
             reply = session.ledger.answer(key)
             is_known = reply is not None
             if reply is None:
-                async with session.in_flight:
+                async with session.in_flight.take():
                     reply = await _buy(session, document, ask)
         usage = reply.usage
         cost = cost_usd(session.config.profile, usage.input_tokens, usage.output_tokens)

@@ -170,7 +170,7 @@ class Answerer:
         filled = fill(schema, pages, reading.instructions, reading.end_s)
         if ask.form and ask.form.is_optional and not _says_anything(filled.data):
             return None, plain
-        text = json.dumps(filled.data, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_without_known(filled.data, reading.known), ensure_ascii=False, allow_nan=False)
         if self._style.wraps_json and not ask.is_raw and not (ask.form and ask.form.tool_name):
             text = f"```json\n{text}\n```"
         return schema, text
@@ -241,6 +241,21 @@ def _until(stop: Sequence[str], text: str) -> tuple[str, str | None]:
     """The text up to the first stop word, and that word."""
     match = re.search("|".join(map(re.escape, stop)), text) if stop else None
     return (text[: match.start()], match[0]) if match else (text, None)
+
+
+def _without_known(data: Any, known: tuple[tuple[str, ...], int] | None) -> Any:
+    """The data with the list of that name from its last known entry on."""
+    if known is None:
+        return data
+    (name, *below), count = known
+    if not isinstance(data, Mapping) or name not in data:
+        return data
+    value = data[name]
+    if below:
+        shorter = _without_known(value, (tuple(below), count))
+    else:
+        shorter = value[max(count - 1, 0) :] if isinstance(value, list) else value
+    return {**data, name: shorter}
 
 
 def _says_anything(value: Any) -> bool:

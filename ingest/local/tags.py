@@ -21,6 +21,7 @@ from ingest.local.images import ImagePart
 
 _TAG = re.compile(r"<(/?)(document|page)\b([^<>]{0,200})>")
 _ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+_KNOWN = re.compile(r"^Of the list `([^`\n]{1,400})` the first (\d{1,6}) entries are known", re.MULTILINE)
 # A schema begins at an opening brace; a prompt with more of them than this is not searched to its end.
 _MAX_BRACES_TRIED = 500
 
@@ -46,6 +47,7 @@ class Reading:
     """Everything the engine needs of a prompt. `schema` is the one written in words, if there is one.
 
     A request shows pages or the `frames` of a video; `end_s` is the end of the video where the request reaches it.
+    `known` is the path of a list of which so many entries are known: only the last of them and the rest are wanted.
     """
 
     pages: tuple[SentPage, ...]
@@ -53,6 +55,7 @@ class Reading:
     schema: Mapping[str, Any] | None = None
     frames: tuple[SentFrame, ...] = ()
     end_s: float | None = None
+    known: tuple[tuple[str, ...], int] | None = None
 
 
 def read_prompt(ask: Ask) -> Reading:
@@ -62,15 +65,21 @@ def read_prompt(ask: Ask) -> Reading:
     video = read_frames(parts)
     if video is not None:
         schema, before = _written_schema(ask, system, video.before, video.after)
-        return Reading((), before, schema, video.frames, video.end_s)
+        return Reading((), before, schema, video.frames, video.end_s, _known(video.after))
     marked = _Marked()
     for part in parts:
         marked.take(part)
     if marked.was_inside:
         pages, before, after = marked.finish()
         schema, before = _written_schema(ask, system, before, after)
-        return Reading(pages, before, schema)
+        return Reading(pages, before, schema, known=_known(after))
     return _read_unmarked(parts, system, has_form=ask.form is not None)
+
+
+def _known(after: str) -> tuple[tuple[str, ...], int] | None:
+    """The list of which the first entries are known, as the words behind the document say it, and how many."""
+    match = _KNOWN.search(after)
+    return (tuple(match[1].split("/")), int(match[2])) if match else None
 
 
 def _written_schema(ask: Ask, system: str, before: str, after: str) -> tuple[Mapping[str, Any] | None, str]:

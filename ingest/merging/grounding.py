@@ -40,6 +40,9 @@ _MAX_ANCHORS: Final = 64
 _MIN_COVERED: Final = 0.7
 # In line heights: how far apart siblings may stand and still speak for each other; what a place already taken costs.
 _FAR: Final = 8.0
+_TIME_NAME: Final = re.compile(
+    r"(?:^|_)(?:s|sec|secs|seconds?|time|start|end|begin|begins|from|to|until|at|timestamp)$|(?<=[a-z])(?:Time|Start|End|S)$"
+)
 _TAKEN: Final = 4.0
 _BACKWARDS: Final = 0.5
 _REWRITTEN: Final = 0.3
@@ -193,7 +196,7 @@ class _Finder:
             page = self._pages.get(cited)
             if page is None or not page.words:
                 return []
-            if page.is_time_of(value):
+            if _is_time(leaf, value) and page.is_time_of(value):
                 return []
             hits = self._near_quote(self._lookup(value, page, fuzzy=True), page, origin.cite.quote)
             if hits:
@@ -300,6 +303,16 @@ class _Finder:
         self._taken[_pattern(leaf.steps)].add(hit.key)
         return hit
 
+    def _at_time(self, origin: Origin, value: Json) -> Evidence | None:
+        """The frame, of those the model saw, at whose time or end the value is: checked by us, though never printed."""
+        cited = self._cited(origin)
+        for number in dict.fromkeys((*(() if cited is None else (cited,)), *self._numbers(origin))):
+            page = self._pages.get(number)
+            moment = None if page is None else page.moment_marked(value)
+            if moment is not None:
+                return Evidence(grade="exact", start_s=moment.start_s, end_s=moment.end_s, frame_pts=moment.pts)
+        return None
+
     def _evidence(self, leaf: _Leaf, origin: Origin, hit: _Hit | None) -> Evidence:
         if hit is not None:
             return _shown(hit.page, origin, hit.grade, hit.span)
@@ -308,6 +321,13 @@ class _Finder:
         number = cited if cited is not None or len(numbers) != 1 else numbers[0]
         pages = [self._pages.get(each) for each in numbers]
         page = pages[0] if len(pages) == 1 else None
+        value = leaf.said_by(origin)
+        if _is_time(leaf, value):
+            timed = self._at_time(origin, value)
+            if timed is not None:
+                return timed
+            if page is not None and page.is_time_of(value):
+                return _shown(page, origin, "cited", None)
         if not numbers or any(each is None or not each.is_read_whole for each in pages):
             if page is not None and page.moments:
                 return _shown(page, origin, "cited", None)
@@ -318,6 +338,14 @@ class _Finder:
             return Evidence(page=number, quote=None, grade=grade)
         quoted = page.find_text(origin.cite.quote)[:1] if origin.cite.quote else []
         return _shown(page, origin, grade, quoted[0] if quoted else None)
+
+
+def _is_time(leaf: _Leaf, value: Json) -> bool:
+    """Whether a value is a time by its form (`0:12`) or by its field's name: `start_s`, `endTime`, `timestamp`."""
+    if isinstance(value, str):
+        return ":" in value
+    names = [step for step in leaf.steps if not step.isdigit()]
+    return bool(names) and bool(_TIME_NAME.search(names[-1]))
 
 
 def _is_plain(hit: _Hit, value: Json) -> bool:

@@ -90,12 +90,21 @@ class PageText:
 
     def is_time_of(self, value: Json) -> bool:
         """Whether a value says a time (in seconds, or as h:mm:ss) of this part of a video: it need not be printed."""
-        if not self.moments or isinstance(value, bool):
-            return False
-        seconds = read_clock(value) if isinstance(value, str) else value
-        if not isinstance(seconds, int | float):
+        seconds = _seconds(value) if self.moments else None
+        if seconds is None:
             return False
         return self.moments[0].start_s - _ROUNDING_S <= seconds <= self.moments[-1].end_s + _ROUNDING_S
+
+    def moment_marked(self, value: Json) -> Moment | None:
+        """The moment whose frame stands at the time that a value says, or else the one that ends then."""
+        seconds = _seconds(value) if self.moments else None
+        if seconds is None:
+            return None
+        for moment in self.moments:
+            if min(abs(moment.timestamp_s - seconds), abs(moment.start_s - seconds)) <= _ROUNDING_S:
+                return moment
+        last = self.moments[-1]
+        return last if abs(last.end_s - seconds) <= _ROUNDING_S else None
 
     def moment_at(self, time_s: float | None) -> tuple[float, float, int] | None:
         """Of a part of a video: start and end of the interval (in seconds) and the pts of the frame that show
@@ -499,3 +508,9 @@ def _break_offsets(text: str) -> frozenset[int]:
             breaks.add(length)
         length += size
     return frozenset(breaks)
+
+
+def _seconds(value: Json) -> float | None:
+    """Seconds that a number or a clock time says."""
+    seconds = read_clock(value) if isinstance(value, str) else value
+    return None if isinstance(seconds, bool) or not isinstance(seconds, int | float) else float(seconds)

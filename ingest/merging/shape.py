@@ -106,6 +106,10 @@ class Shape:
         """Whether null fits here."""
         return "null" in self.types
 
+    def has_format(self, name: str) -> bool:
+        """Whether text here is to be of this `format`, whichever branch of a union it takes."""
+        return any(node.get("format") == name for node in self._nodes)
+
     @property
     def required(self) -> tuple[str, ...]:
         """Properties an object must have here, whichever branch of an `anyOf` it takes."""

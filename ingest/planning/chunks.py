@@ -158,6 +158,10 @@ class Planner:
         """Input tokens of the whole request for which money is to be reserved."""
         return self.calibration.most(self.counts(chunk))
 
+    def size_bytes(self, document: Document, chunk: Chunk) -> int:
+        """Bytes that the chunk's parts take of a request's body at most."""
+        return sum(_size_bytes(part, self.profile, document) for part in chunk.parts)
+
     def observe(self, chunk: Chunk, usage: Usage) -> Observation:
         """What the answer to this chunk teaches."""
         owned = owned_tokens(chunk, self.profile, self.detail, self.video_fps)
@@ -199,12 +203,13 @@ class Planner:
         return _Unit(part, counts, weight, _size_bytes(part, self.profile, document))
 
     def _fits(self, unit: _Unit) -> bool:
-        """Whether a unit fits a request of its own, the target apart."""
+        """Whether a unit fits a request of its own, the target apart.
+
+        The answer does not count: one that is too long for one reply is asked for in several, over the whole part.
+        """
         limits = self.limits
-        answer = self.calibration.answer(unit.counts.total)
         return (
             self._safe_tokens(unit.counts) <= limits.cap_tokens
-            and answer.expected <= limits.max_answer_tokens
             and unit.size_bytes <= limits.max_bytes
             and (limits.max_images is None or unit.images <= limits.max_images)
         )

@@ -12,6 +12,11 @@ from ingest.profile import Profile, Tier
 from ingest.types import Estimate
 
 _MILLION = Decimal(1_000_000)
+_LEAST_OUTPUT_TOKENS = 4_096
+"""The service's own default limit (model-facts §1): where an answer is expected to be short, no less is allowed."""
+_OUTPUT_ROOM = 2.5
+"""How many times its safe estimate an answer may get at first. Before any reply that is five times the expected length,
+room for tables whose rows take more to write than to read."""
 
 
 def tier_of(profile: Profile, input_tokens: int) -> Tier | None:
@@ -54,6 +59,14 @@ def price_usd(profile: Profile, input_tokens: int, output_tokens: int) -> Decima
     if cost is None:
         require_price(profile)
     return cost or Decimal(0)
+
+
+def first_output_tokens(answer: Estimate, most: int) -> int:
+    """An output limit that an answer of this estimate hardly ever meets: a power of two, at most `most`."""
+    limit = _LEAST_OUTPUT_TOKENS
+    while limit < min(_OUTPUT_ROOM * answer.safe, most):
+        limit *= 2
+    return min(limit, most)
 
 
 def most_output_tokens(profile: Profile, max_tokens: int, is_thinking: bool) -> int:

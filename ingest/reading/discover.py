@@ -42,9 +42,9 @@ def discover(paths: Iterable[str | os.PathLike[str]], output: Path | None = None
     """The files that `paths` name: files, folders with all below them, and glob patterns; lazily, in a stable order.
 
     Within a folder files come sorted. Hidden files and folders, known answers (`NAME.truth.json`) and subtitles beside
-    their video are skipped unless named themselves, and so is `output`, and any folder that an earlier run wrote to. No file comes twice. Two
-    files that would share a record's name are told apart by a suffix made from the path of the later one. A folder
-    that may not be read is found as if it were a file, so that it fails by itself.
+    their video are skipped unless named themselves, and so is `output`, and any folder that an earlier run wrote to. No
+    file comes twice. Two files that would share a record's name are told apart by a suffix made from the path of the
+    later one. A folder that may not be read is found as if it were a file, so that it fails by itself.
 
     Raises ConfigError, before the first file, when a path does not exist or a pattern matches nothing.
     """

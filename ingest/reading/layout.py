@@ -99,21 +99,33 @@ def group_lines(words: Sequence[Word]) -> list[list[Word]]:
     """Words grouped to lines, lines from top to bottom, words from left to right."""
     lines: list[list[Word]] = []
     centres: list[float] = []
-    for word in sorted((w for w in words if w.text.strip()), key=lambda w: ((w.bbox[1] + w.bbox[3]) / 2, w.bbox[0])):
-        centre, height = (word.bbox[1] + word.bbox[3]) / 2, word.bbox[3] - word.bbox[1]
+    heights: list[float] = []
+    for word in sorted((w for w in words if not w.text.isspace() and w.text), key=_centre):
+        _, top, _, bottom = word.bbox
+        centre, height = (top + bottom) / 2, bottom - top
         # Only the last few lines can still take the word, since centres ascend.
-        for back in range(1, min(3, len(lines)) + 1):
-            line = lines[-back]
-            other = line[0].bbox[3] - line[0].bbox[1]
-            if abs(centre - centres[-back]) <= 0.45 * min(height, other) or (
-                abs(centre - centres[-back]) <= 0.3 * max(height, other) and not _collides(word, line)
-            ):
-                line.append(word)
+        for back in range(-1, -min(3, len(lines)) - 1, -1):
+            distance, other = abs(centre - centres[back]), heights[back]
+            low, high = (height, other) if height < other else (other, height)
+            if distance <= 0.45 * low or (distance <= 0.3 * high and not _collides(word, lines[back])):
+                lines[back].append(word)
                 break
         else:
             lines.append([word])
             centres.append(centre)
-    return [sorted(line, key=lambda w: w.bbox[0]) for line in lines]
+            heights.append(height)
+    for line in lines:
+        line.sort(key=_left)
+    return lines
+
+
+def _centre(word: Word) -> tuple[float, float]:
+    x0, y0, _, y1 = word.bbox
+    return (y0 + y1) / 2, x0
+
+
+def _left(word: Word) -> float:
+    return word.bbox[0]
 
 
 def _collides(word: Word, line: Sequence[Word]) -> bool:
@@ -141,8 +153,9 @@ def _segments(line: Sequence[Word], limit: float) -> list[_Segment]:
 
     The gaps that cannot be spaces are cut first, so that a heading's cells are not taken for one line of prose.
     """
-    stretches = _cut(line, 2 * _SEGMENT_GAP)
-    groups = [group for stretch in stretches for group in _cut(stretch, max(limit, _prose_limit(stretch)))]
+    groups: list[list[Word]] = []
+    for stretch in _cut(line, 2 * _SEGMENT_GAP):
+        groups += [stretch] if len(stretch) == 1 else _cut(stretch, max(limit, _prose_limit(stretch)))
     return [_Segment(group[0].bbox[0], group[-1].bbox[2], _join(_reading_order(group))) for group in groups]
 
 
@@ -162,8 +175,7 @@ def _cut(line: Sequence[Word], limit: float) -> list[list[Word]]:
 
 def _prose_limit(stretch: Sequence[Word]) -> float:
     """Widest gap between words of one line of prose, in heights: set to full width it has wide spaces everywhere."""
-    alphabetic = sum(word.text[0].isalpha() for word in stretch)
-    if len(stretch) < _PROSE_WORDS or 10 * alphabetic < 7 * len(stretch):
+    if len(stretch) < _PROSE_WORDS or 10 * sum(word.text[0].isalpha() for word in stretch) < 7 * len(stretch):
         return _SEGMENT_GAP
     gaps = sorted(_gaps(stretch))
     return min(2 * _SEGMENT_GAP, max(_SEGMENT_GAP, 1.6 * gaps[len(gaps) // 4]))
@@ -171,6 +183,8 @@ def _prose_limit(stretch: Sequence[Word]) -> float:
 
 def _join(words: Sequence[Word]) -> str:
     text = words[0].text
+    if len(words) == 1:
+        return text
     for before, after in itertools.pairwise(words):
         gap = max(after.bbox[0] - before.bbox[2], before.bbox[0] - after.bbox[2])
         # Fragments of one word stand closer than any space; CJK words are joined by the font's own spacing.
@@ -180,7 +194,7 @@ def _join(words: Sequence[Word]) -> str:
 
 def _reading_order(words: list[Word]) -> list[Word]:
     """Words from left to right, as they are read: right-to-left runs turned round, and the whole when they lead."""
-    if all(word.text.isascii() for word in words):
+    if len(words) == 1 or all(word.text.isascii() for word in words):
         return words
     directions = [_direction(word.text) for word in words]
     if "R" not in directions:

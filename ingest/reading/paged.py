@@ -314,13 +314,21 @@ def _probe(opened: _Opened, part: Part, settings: ReadingSettings) -> Probed:
         mode = "both"  # its text is the file's own, whatever it looks like
     if part.mode == "native":
         mode = "native"
-    text = TextStats() if mode == "image" else TextStats.of(layout_text(ink.words))
+    layer = TextStats.of(layout_text(ink.words)) if ink.words else TextStats()
+    text = TextStats() if mode == "image" else layer
+    unsent = layer if mode == "image" and (ink.words or ink.is_blank) else None
     problems: tuple[Problem, ...] = ()
     if mode == "text" and not ink.words and not ink.is_blank:
         message = f"page {part.number} has no text layer, and the setting pages=text sends no image of it"
         problems = (Problem("reading", "no_text_layer", message, part.index),)
     probed = replace(
-        part, mode=mode, width_pt=ink.width_pt, height_pt=ink.height_pt, rotation=int(page.rotation), text=text
+        part,
+        mode=mode,
+        width_pt=ink.width_pt,
+        height_pt=ink.height_pt,
+        rotation=int(page.rotation),
+        text=text,
+        unsent=unsent,
     )
     return Probed(probed, problems)
 

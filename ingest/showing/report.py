@@ -48,6 +48,8 @@ from ingest.types import Json
 _ROWS = 30
 _REASONS = 20
 _NAME_COLUMNS = 28
+_WIDE_COLUMNS = 100
+_ALIKE = 3  # rows of one reason from which they are told in one
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -95,7 +97,7 @@ def plan_table(plan: Plan, look: Look = PLAIN) -> str:
         items += ["", _documents_table(names, plan.documents, plan.totals, columns, look)]
     reasons = [(row.name, "failed", row.problem) for row in plan.documents if row.problem]
     items += _reasons(reasons, look, "Cannot be read")
-    items += ["", Text(_price(plan.totals)), *_limit(plan), *_choices_table(plan)]
+    items += ["", Text(_price(plan.totals)), *_limit(plan), *_choices_table(plan, look)]
     return rendered(*items, width=look.columns, color=look.color)
 
 
@@ -231,10 +233,21 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[_Column[PlanRow]]:
         _Column[PlanRow]("chunks", lambda row: f"{row.chunks:,}", 4),
         _Column[PlanRow]("requests", lambda row: f"{row.requests:,}", 3),
         _Column[PlanRow]("tokens in", lambda row: compact(row.input_tokens_expected)),
+        _Column[PlanRow]("safe", lambda row: compact(row.input_tokens_safe), 5),
+        _Column[PlanRow]("tier", _tier, 6),
         _Column[PlanRow]("cost", lambda row: dollars(row.cost_usd_expected)),
         _Column[PlanRow]("at most", lambda row: dollars(row.cost_usd_ceiling)),
     ]
     return [column for column in columns if column.head != "frames" or any(row.frames for row in rows)]
+
+
+def _tier(row: PlanRow) -> str:
+    """The price tier of a document's requests."""
+    if not row.requests or row.cost_usd_expected is None:
+        return "–"
+    if not row.dear_requests:
+        return "low"
+    return "high" if row.dear_requests == row.requests else f"{row.dear_requests:,} high"
 
 
 def _status(row: Totals) -> str:
@@ -293,7 +306,7 @@ def _heading(recipe: RecipeInfo, model: ModelInfo) -> Text:
 def _reasons(rows: Sequence[tuple[str, str, str | None]], look: Look, title: str) -> list[RenderableType]:
     if not rows:
         return []
-    head, left_out, tail = thinned(rows, look.limit(_REASONS))
+    head, left_out, tail = thinned(rows if look.verbose else _grouped(rows), look.limit(_REASONS))
     table = Table.grid(padding=(0, 2, 0, 0))
     for part in (head, tail):
         for name, status, reason in part:
@@ -302,6 +315,20 @@ def _reasons(rows: Sequence[tuple[str, str, str | None]], look: Look, title: str
         if part is head and left_out:
             table.add_row("", Text(f"… {left_out:,} more …", "dim"))
     return ["", Text(title, "bold"), table]
+
+
+def _grouped(rows: Sequence[tuple[str, str, str | None]]) -> list[tuple[str, str, str | None]]:
+    """The rows, three or more with the same status and reason as one."""
+    groups: dict[tuple[str, str | None], list[str]] = {}
+    for name, status, reason in rows:
+        groups.setdefault((status, reason), []).append(name)
+    found = list[tuple[str, str, str | None]]()
+    for (status, reason), names in groups.items():
+        if len(names) < _ALIKE:
+            found += [(name, status, reason) for name in names]
+        else:
+            found.append((f"{count(len(names), 'document')}, {names[0]} to {names[-1]}", status, reason))
+    return found
 
 
 def _closing(summary: RunSummary) -> list[str]:
@@ -325,7 +352,10 @@ def _money(summary: RunSummary) -> list[str]:
     """Plan and spending, what was lost and what is left; nothing where nothing costs anything."""
     lines, planned, rest = list[str](), summary.planned, summary.remaining
     if planned is not None and planned.cost_usd_ceiling:
-        lines.append(f"The plan was {count(planned.requests, 'request')}: {_range(planned)}.")
+        took = (
+            "" if summary.spent_usd is None else f"; it took {summary.requests_sent:,} and {dollars(summary.spent_usd)}"
+        )
+        lines.append(f"The plan was {count(planned.requests, 'request')}: {_range(planned)}{took}.")
     if summary.spent_usd:
         lines += spending_lines(summary.spending)
     if summary.earlier_unsettled_calls:
@@ -397,14 +427,16 @@ def _range(priced: Forecast | Remainder | PlanRow) -> str:
     return f"{dollars(priced.cost_usd_expected)} expected, {dollars(priced.cost_usd_ceiling)} at most"
 
 
-def _choices_table(plan: Plan) -> list[RenderableType]:
+def _choices_table(plan: Plan, look: Look) -> list[RenderableType]:
     """What other settings would change, each beside the present price; nothing for a model that is free."""
     if not plan.totals.cost_usd_ceiling or not plan.choices:
         return []
     table = _table(footer=False)
     table.add_column("with", no_wrap=True)
-    for head in ("requests", "tokens in", "cost", "change"):
-        table.add_column(head, justify="right", no_wrap=True)
+    is_wide = look.columns >= _WIDE_COLUMNS
+    for head in ("requests", "tokens in", "cost", "at most", "change"):
+        if head != "at most" or is_wide:
+            table.add_column(head, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     now = plan.totals
     table.add_row(
@@ -412,18 +444,21 @@ def _choices_table(plan: Plan) -> list[RenderableType]:
         Text(f"{now.requests:,}"),
         Text(compact(now.input_tokens_expected)),
         Text(dollars(now.cost_usd_expected)),
+        *([Text(dollars(now.cost_usd_ceiling))] if is_wide else []),
     )
     for choice in plan.choices:
         change = choice.difference_usd
         style = "" if not change else "green" if change < 0 else "yellow"
-        sign = "" if change is None else "–" if change < 0 else "+"
+        sign = "" if not change else "–" if change < 0 else "+"
+        dear = f"{choice.dear_requests:,} at the higher price" if choice.dear_requests else ""
         table.add_row(
             Text(choice.name),
             Text(f"{choice.requests:,}"),
             Text(compact(choice.input_tokens_expected)),
             Text(dollars(choice.cost_usd_expected)),
+            *([Text(dollars(choice.cost_usd_ceiling))] if is_wide else []),
             Text(f"{sign}{dollars(None if change is None else abs(change))}", style),
-            Text(choice.note, "dim"),
+            Text("; ".join(note for note in (dear, choice.note) if note), "dim"),
         )
     return ["", Text("What other settings would cost", "bold"), table]
 
@@ -438,10 +473,7 @@ def _limit(plan: Plan) -> list[RenderableType]:
         told = f"The limit of {dollars(limit)} covers what is expected; if it costs more, the run stops and can go on."
     else:
         told = f"The limit of {dollars(limit)} does not cover what is expected: the run would stop early."
-    each = dollars(total.cost_usd_ceiling / max(total.requests, 1))
-    room = (
-        f"A call is sent only while the most it can cost, here some {each}, is left: a smaller --max-tokens needs less."
-    )
+    room = "A call is sent only while the most it can cost is left, thinking and lost answers included."
     return [Text(told), Text(room)]
 
 

@@ -6,18 +6,19 @@ be empty, every value carries its evidence, and only keywords of the API's stric
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from ingest.asking.schema.check import check_document_schema
 from ingest.asking.schema.normalise import normalise
 from ingest.asking.schema.restore import restore_shape
 from ingest.asking.schema.shapes import Leaf, ObjectShape, Shape, Table, resolve
-from ingest.asking.schema.write import reserved_names, schema_name, write
+from ingest.asking.schema.slices import Slot, blank, columns_of, is_list, narrow_shape, shape_at, slots_of, written
+from ingest.asking.schema.write import reserved_names, schema_name
 from ingest.errors import ConfigError
 from ingest.types import Cite, EvidenceMode, Json, JsonObject, Medium
 
-__all__ = ["ChunkSchema", "check_document_schema", "derive", "restore"]
+__all__ = ["ChunkSchema", "Slot", "check_document_schema", "derive", "narrow", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,23 @@ class ChunkSchema:
     shape: Shape = field(repr=False)
     table: Table = field(repr=False)
     medium: Medium = "pages"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Everything outside of lists that can be asked for by itself, in the order of the schema."""
+        return slots_of(self.shape, self.table)
+
+    def is_list(self, slot: Slot) -> bool:
+        """Whether a list of entries is the answer at a slot."""
+        return is_list(shape_at(self.shape, self.table, slot))
+
+    def columns(self, slot: Slot) -> tuple[str, ...]:
+        """Fields of the entries of the list at a slot; none where the entries are no objects."""
+        return columns_of(self.shape, self.table, slot)
+
+    def blank(self) -> JsonObject:
+        """The answer that says nothing."""
+        return blank(self.shape, self.table)
 
 
 def derive(
@@ -50,10 +68,16 @@ def derive(
     check_document_schema(document_schema)
     shape, table = normalise(document_schema, reserved_names(evidence, medium))
     _check_asks_something(document_schema, resolve(shape, table))
-    schema = write(shape, table, evidence, medium)
-    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    schema, text = written(shape, table, evidence, medium)
     title = schema_name(name or document_schema.get("title"))
     return ChunkSchema(title, schema, evidence, text, shape, table, medium)
+
+
+def narrow(chunk_schema: ChunkSchema, slots: Sequence[Slot], columns: Sequence[str] | None = None) -> ChunkSchema:
+    """The chunk schema with some of its slots alone, and of the entries of their lists some columns alone."""
+    shape = narrow_shape(chunk_schema.shape, chunk_schema.table, slots, columns)
+    schema, text = written(shape, chunk_schema.table, chunk_schema.evidence, chunk_schema.medium)
+    return replace(chunk_schema, schema=schema, text=text, shape=shape)
 
 
 def restore(answer: Json, chunk_schema: ChunkSchema) -> tuple[Json, dict[str, Cite]]:

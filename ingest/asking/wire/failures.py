@@ -86,7 +86,11 @@ def failure_of(reply: HttpReply) -> ModelError:
     complaint = _complaint(reply.body)
     kind = _kind(reply.status, complaint)
     said = f"{complaint.code}: {complaint.message}".strip(": ") or "no reason given"
-    advice = _REDIRECTED if 300 <= reply.status < 400 else _ADVICE[kind]
+    advice = _ADVICE[kind]
+    if 300 <= reply.status < 400:
+        advice = _REDIRECTED
+    elif reply.status == 404 and not _NO_MODEL.search(complaint.words):
+        advice = _NOT_THERE
     message = f"{advice} (HTTP {reply.status}, {shorten(said)})"
     return kind(message, None, reply.status, retry_after_s(reply.headers.get("retry-after")))
 
@@ -113,13 +117,14 @@ def retry_after_s(value: str | None) -> float | None:
 
 
 _REDIRECTED = "the endpoint has moved and redirects are not followed: give its present address as --base-url"
+_NOT_THERE = "nothing answers at this address: check --base-url and --protocol"
 _ADVICE: dict[type[ModelError], str] = {
     AuthRejected: "the endpoint refused the key or the model: check the API key, the model id and --base-url",
     QuotaExhausted: (
         "the account has no credit left or has passed its spending cap: add credit or raise the cap, then run the same"
         " command again; answers received so far are kept"
     ),
-    RateLimited: "too many requests or tokens per minute",
+    RateLimited: "a limit of the account was passed",
     Overloaded: "the service has no capacity now",
     CallTimeout: "the server gave up waiting",
     ServerFailed: "the server failed",
@@ -165,7 +170,8 @@ def _kind(status: int, complaint: _Complaint) -> type[ModelError]:
         return Overloaded
     if status in (409, 425) or status >= 500 or DOWNLOAD.search(words):
         return ServerFailed
-    if status == 404 and _NO_MODEL.search(words):
+    # No such model, no such endpoint, or nothing at this address at all: every other call would hear the same.
+    if status == 404:
         return AuthRejected
     # An error object inside a success, or at the end of a stream, has no status to go by.
     return _kind_by_code(complaint) if status < 300 else RequestRejected

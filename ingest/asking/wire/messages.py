@@ -30,6 +30,8 @@ RUNGS: tuple[Rung, ...] = ("tool", "prompt")
 # Both headers are Anthropic's own; the gateway takes either form of the key on every endpoint.
 KEY_HEADER = "x-api-key"
 HEADERS = {"anthropic-version": "2023-06-01"}
+# A tool's input is an object here: of a cut one that is not streamed a server may make a whole one, and nothing shows.
+HIDES_CUTS = True
 
 _FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from ingest.reading.video.loading import CLIP_FPS, Loader, encode, frame_path
 from ingest.reading.video.pixels import Painter
 from ingest.reading.video.settling import Facts, look_path, settle
 from ingest.reading.video.sheets import cell_rendering
-from ingest.reading.video.stream import DAMAGE, Contents, opened, pick_stream, reason, survey
+from ingest.reading.video.stream import DAMAGE, Contents, open_container, pick_stream, reason, survey
 from ingest.reading.video.subtitles import read_sidecar
 from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
 
@@ -38,6 +39,7 @@ class VideoExtractor:
 
     def __init__(self) -> None:
         self._last: tuple[tuple[str, int | None, bool], Contents] | None = None
+        self._open: tuple[tuple[str, str, int | None], Decoder] | None = None
 
     def open(self, source: Source, settings: ReadingSettings, rendering: Rendering = DEFAULT_RENDERING) -> Document:
         """All steps of opening in one go."""
@@ -48,6 +50,7 @@ class VideoExtractor:
                 return found.document
             looks = (self.look(found.document, span, rendering, settings, spool) for span in found.spans)
             kept = [each for results in looks for each in results if each.is_kept]
+            self._close()
             return self.settle(found.document, kept, rendering, settings, spool)
 
     def load(
@@ -80,14 +83,15 @@ class VideoExtractor:
     ) -> Iterator[Probed]:
         """Decode the candidates of a span, and tell which of them show something new."""
         source = document.source
-        with opened(source) as container:
-            stream = pick_stream(container, source, settings)
+        with self._decoder(source, settings) as decoder:
             cell = cell_rendering(rendering, settings.contact_sheet)
-            painter = Painter(stream.sample_aspect_ratio, cell, settings.max_pixels)
+            painter = Painter(decoder.stream.sample_aspect_ratio, cell, settings.max_pixels)
             viewer = _Viewer(source, painter, cell, settings, spool)
-            frames = Decoder(container, stream).frames(span.candidates)
-            for (candidate, frame), part in zip(frames, span.parts, strict=True):
-                yield viewer.view(candidate, frame, part)
+            for (candidate, frame), part in zip(decoder.frames(span.candidates), span.parts, strict=True):
+                probed = viewer.view(candidate, frame, part)
+                if probed.is_kept and frame is not None and frame.is_corrupt and decoder.began_at_keyframe:
+                    probed = replace(probed, problems=(viewer.doubt(part),))
+                yield probed
             viewer.finish()
 
     def settle(
@@ -99,6 +103,7 @@ class VideoExtractor:
         spool: Spool,
     ) -> Document:
         """The parts, and the doubts about frames that stay."""
+        self._close()
         facts = Facts.read(spool)
         if facts is None:
             raise Unreadable(f"{document.source.name}: its temporary files have vanished; run again")
@@ -118,6 +123,36 @@ class VideoExtractor:
         source = document.source
         loader = Loader(source, rendering, settings, spool, lambda: self._contents(source, settings))
         return loader.load(parts)
+
+    @contextmanager
+    def _decoder(self, source: Source, settings: ReadingSettings) -> Iterator[Decoder]:
+        """The file opened and its stream ready to be decoded, kept for the next span: a long video has many, and its
+        index takes long to read. After an error, or a stop half way, it is closed."""
+        key = (source.sha256, str(source.path), settings.video_stream)
+        kept, self._open = self._open, None
+        if kept is not None and kept[0] != key:
+            kept[1].container.close()
+            kept = None
+        decoder = kept[1] if kept is not None else self._opened_decoder(source, settings)
+        try:
+            yield decoder
+        except BaseException:
+            decoder.container.close()
+            raise
+        self._open = key, decoder
+
+    def _opened_decoder(self, source: Source, settings: ReadingSettings) -> Decoder:
+        container = open_container(source)
+        try:
+            return Decoder(container, pick_stream(container, source, settings))
+        except BaseException:
+            container.close()
+            raise
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open[1].container.close()
+            self._open = None
 
     def _contents(self, source: Source, settings: ReadingSettings) -> Contents:
         key = (source.sha256, settings.video_stream, settings.subtitles)
@@ -166,8 +201,11 @@ class _Viewer:
             save_look(look, look_path(self._spool, candidate.stamp))
         self._kept = candidate.stamp, look
         part = replace(part, width_px=fit.canvas_width_px, height_px=fit.canvas_height_px)
-        doubt = () if not frame.is_corrupt else (self._problem(time_s, "is damaged, and shown as far as it goes"),)
-        return Probed(part, doubt, is_cut=is_cut, stored_bytes=self._store(candidate.stamp, picture, fit))
+        return Probed(part, is_cut=is_cut, stored_bytes=self._store(candidate.stamp, picture, fit))
+
+    def doubt(self, part: Part) -> Problem:
+        """A frame that the decoder could only make up in part."""
+        return self._problem(part.moments[0].timestamp_s, "is damaged, and shown as far as it goes")
 
     def finish(self) -> None:
         """Leave the last frame kept to be compared with the first of the next span."""

@@ -31,10 +31,11 @@ _SKIP_IS_FIXED = ("libdav1d",)
 
 
 class Decoder:
-    """Decodes wanted frames of one stream. Move forward only, with one `Decoder` for a container."""
+    """Decodes wanted frames of one stream; the only reader of its container."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self._container, self._stream, self._context = container, stream, stream.codec_context
+        self.container, self.stream = container, stream
+        self._context = stream.codec_context
         self._time_base = stream.time_base or Fraction(1, 1_000_000)
         self._context.thread_count = 1
         # Frames that lean on lost ones come out, too, marked as corrupt: streams may begin in the middle of a group.
@@ -44,6 +45,8 @@ class Decoder:
         self._last_key: int | None = None  # of those read since the last seek
         self._position: int | None = None
         self._is_fresh = True
+        self.began_at_keyframe = True
+        """Whether the group being decoded does; else its first frames count as corrupt, and mostly are not."""
         only(container, stream)
 
     def frames(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, VideoFrame | None]]:
@@ -65,6 +68,7 @@ class Decoder:
     def _decode_group(self, anchor: int, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
         """The wanted frames of one group, as they come out of the decoder."""
         packet = self._go_to(anchor)
+        self.began_at_keyframe = packet is not None and packet.is_keyframe
         missing, sent = set(wanted), set(wanted)
         while packet is not None:
             stamp = stamp_of(packet)
@@ -93,7 +97,7 @@ class Decoder:
         """The packet at a stamp, None when it is not found."""
         read_on = int(_READ_ON_S / self._time_base)
         # A container just opened stands at its start.
-        position = (self._stream.start_time or 0) - 1 if self._is_fresh else self._position
+        position = (self.stream.start_time or 0) - 1 if self._is_fresh else self._position
         is_near = position is not None and 0 < anchor - position <= read_on
         if is_near and (self._last_key is None or self._last_key < anchor):
             found = self._read_to(anchor)
@@ -112,9 +116,9 @@ class Decoder:
         self._packets, self._last_key, self._position, self._is_fresh = None, None, None, False
         try:
             if stamp is None:
-                self._container.seek(self._container.start_time or 0)
+                self.container.seek(self.container.start_time or 0)
             else:
-                self._container.seek(stamp, stream=self._stream)
+                self.container.seek(stamp, stream=self.stream)
         except DAMAGE:
             return False
         return True
@@ -131,7 +135,7 @@ class Decoder:
 
     def _next(self) -> Packet[VideoStream] | None:
         if self._packets is None:
-            self._packets = self._container.demux(self._stream)
+            self._packets = self.container.demux(self.stream)
         try:
             packet = next(self._packets, None)
         except DAMAGE:

@@ -3,8 +3,8 @@
 A coarse hash alone would call two slides alike that differ in one line, and comparing pixels would call two frames
 different that differ in coding noise. So frames are remembered as the means of small blocks, fine enough that a changed
 letter fills one and large enough that noise is averaged away, and compared block by block: noise is weak and
-everywhere, a changed letter is strong and in one place. The mean over all blocks, which small changes leave alone, tells
-scenes apart.
+everywhere, a changed letter is strong and in one place. Scenes are told apart by the mean over all blocks, which small
+changes leave alone.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from pathlib import Path
 from PIL import Image as PillowImage
 from PIL import ImageChops
 
-_BLOCK_PX, _SMALL_BLOCK_PX = 4, 2
+_BLOCK_PX, _SMALL_BLOCK_PX = 4, 3
 _LARGE_PX = 400_000
-"""Frames are divided into blocks of 4 by 4 pixels, or 2 by 2 when they have fewer pixels than this."""
+"""Frames are divided into blocks of 4 by 4 pixels, or 3 by 3 when they have fewer pixels than this."""
 _CLEAR = 36
-"""Difference of a block (of 255) that no coding noise makes. Measured on slides coded by x264 at CRF 18 to 35 and at
-150 kbit/s, in frames of 0.1 to 0.9 megapixels: noise, most of it where a keyframe draws the picture anew, reaches 30;
-the smallest changes tried, a gray plus sign and a pale line of 16 and 18 pixels height, make 42 to 65."""
-_FAINT = 22
+"""Difference of a block (of 255) that no coding noise makes. Measured on slides coded by x264 at CRF 18 to 36 and at
+150 kbit/s, in frames of 0.06 to 0.9 megapixels: noise, most of it where a keyframe draws the picture anew, reaches 33,
+and 21 when the picture is still otherwise. Of changes, a digit and a pale line make 47 and more; a gray plus sign of 16
+pixels height makes 56 at 1280 by 720."""
+_FAINT = 24
 _OUTSTANDING = 8
 """From `_FAINT` on, a block counts as changed when it is so many times as strong as the 99th percentile of all blocks:
 a small change in a picture that is still otherwise."""
 
 _CUT = 28.0
 """Mean difference of all blocks (of 255) from which two frames are of different scenes."""
-_NEW_SLIDE_SHARE = 0.02
+_NEW_SLIDE_SHARE = 0.008
 """Share of changed blocks from which a picture that stood still has become another one: a slide, a window, a page."""
 
 

@@ -88,12 +88,13 @@ class Painter:
 
 
 def _deinterlaced(frame: VideoFrame) -> VideoFrame:
-    """One whole picture from the two half pictures of an interlaced frame, without its neighbours."""
+    """One whole picture from one half picture of an interlaced frame, the rows between drawn along its edges: filters
+    that look at neighbouring frames, which are not decoded here, would take a single frame for a still and weave it."""
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
     )
-    filter_ = graph.add("bwdif", "mode=send_frame:deint=all")
+    filter_ = graph.add("estdif", "mode=frame:deint=all")
     sink = graph.add("buffersink")
     source.link_to(filter_)
     filter_.link_to(sink)

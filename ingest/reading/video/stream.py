@@ -28,7 +28,8 @@ _DEMUXERS = (
 )
 """Containers of one file. Play lists are not among them: they would have FFmpeg open other files."""
 
-_CUT_SIGNS = ("prematurely", "partial file", "truncat", "end of file", "moov atom not found")
+_CUT_SIGNS = ("prematurely", "partial file", "truncat", "packet corrupt")
+"""What FFmpeg's demuxers warn of when a file ends in the middle."""
 _DECLARED_SLACK_S = 1.0
 _DECLARED_SLACK_SHARE = 0.02
 """A declared length may pass the real one by this much without anything being missing: sound ends later than pictures,
@@ -51,18 +52,22 @@ class Contents:
     doubt: str | None
 
 
-@contextmanager
-def opened(source: Source) -> Iterator[InputContainer]:
-    """The container. Raises Unreadable when FFmpeg makes nothing of the file."""
+def open_container(source: Source) -> InputContainer:
+    """The container, which the caller closes. Raises Unreadable when FFmpeg makes nothing of the file."""
     try:
-        container = av.open(
+        return av.open(
             os.path.abspath(source.path),
             options={"protocol_whitelist": "file", "format_whitelist": _DEMUXERS},
             metadata_errors="replace",
         )
     except DAMAGE as error:
         raise Unreadable(f"{source.name} is no video that can be read ({reason(error)}): {_again()}") from error
-    with container:
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[InputContainer]:
+    """The container for a while. Raises Unreadable when FFmpeg makes nothing of the file."""
+    with open_container(source) as container:
         yield container
 
 
@@ -111,7 +116,7 @@ def survey(source: Source, settings: ReadingSettings, with_subtitles: bool) -> C
     Memory holds three numbers for each frame. Raises Unreadable when there is no frame, Encrypted when nobody can
     decode them.
     """
-    with av.logging.Capture() as logs, opened(source) as container:
+    with _warnings() as logs, opened(source) as container:
         stream = pick_stream(container, source, settings)
         track = pick_track(container) if with_subtitles else None
         only(container, stream, *([track] if track else []))
@@ -127,8 +132,6 @@ def survey(source: Source, settings: ReadingSettings, with_subtitles: bool) -> C
         signs = " ".join(message for _, _, message in logs).lower()
         is_cut_off = is_short and (error is not None or any(sign in signs for sign in _CUT_SIGNS))
         is_cut_off = is_cut_off or (is_short and _misses_indexed(container, stream, source))
-        if is_short and not is_cut_off:
-            is_cut_off = _other_streams_end_early(source, stream.index, declared_s)
         codec = stream.codec_context.name
     doubt = None
     if is_short and not is_cut_off:
@@ -140,6 +143,18 @@ def survey(source: Source, settings: ReadingSettings, with_subtitles: bool) -> C
         doubt = f"{source.name} is damaged ({reason(error)}): read as far as {timeline.duration_s:.1f} s"
     shifted = tuple(cue.shifted(-float(timeline.stamps[0] * time_base)) for cue in cues)
     return Contents(timeline, shifted, codec, declared_s, is_cut_off, doubt)
+
+
+@contextmanager
+def _warnings() -> Iterator[list[tuple[int, str, str]]]:
+    """What FFmpeg says meanwhile, which is else not even put into words."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as logs:
+            yield logs
+    finally:
+        av.logging.set_level(level)
 
 
 class _Packets:
@@ -174,6 +189,8 @@ def stamp_of(packet: Packet[Any]) -> int | None:
 
 def _declared_s(container: InputContainer, stream: VideoStream, timeline: Timeline) -> float:
     """The length that the header gives the stream, else the file; 0 when it gives none."""
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        return float(stream.frames / stream.average_rate)  # its seconds are counted from the bytes that are there
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     if container.duration:
@@ -190,28 +207,6 @@ def _misses_indexed(container: InputContainer, stream: VideoStream, source: Sour
         return False
     last = stream.index_entries[count - 1]
     return last.pos + last.size > source.size_bytes
-
-
-def _other_streams_end_early(source: Source, index: int, declared_s: float) -> bool:
-    """Whether no stream reaches the declared end, in a container that is written from front to back with its length
-    put in afterwards: then the end is missing. A picture that ends before the sound is whole."""
-    if source.media_type not in ("video/x-matroska", "video/webm", "video/x-msvideo", "video/x-flv", "video/x-ms-wmv"):
-        return False
-    end_s = 0.0
-    with opened(source) as container:
-        others = [stream for stream in container.streams if stream.type == "audio"]
-        if not others:
-            return False
-        only(container, *others)
-        try:
-            for packet in container.demux(others):
-                stamp = stamp_of(packet)
-                if stamp is not None and packet.time_base:
-                    end_s = max(end_s, float((stamp + (packet.duration or 0)) * packet.time_base))
-        except DAMAGE:
-            return True
-        start_s = (container.start_time or 0) / 1_000_000
-    return declared_s - (end_s - start_s) > max(_DECLARED_SLACK_S, _DECLARED_SLACK_SHARE * declared_s)
 
 
 def _no_frames(source: Source, stream: VideoStream, error: Exception | None) -> Unreadable:
