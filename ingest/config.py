@@ -120,13 +120,14 @@ class AskingSettings(_Settings):
 _BESIDE_FILE_BYTES = 500_000
 
 
-def fit_to_files(reading: ReadingSettings, profile: Profile, protocol: str) -> ReadingSettings:
+def fit_to_files(reading: ReadingSettings, profile: Profile, endpoint: Endpoint) -> ReadingSettings:
     """The settings, with what is handed over as it is kept within the profile's limits and those of a request's body.
 
     Raises ConfigError when the model takes no documents, or the protocol or the model no video.
     """
-    if reading.video == "native" and (profile.video is None or protocol == "messages"):
-        who = f"profile {profile.name}" if profile.video is None else f"the {protocol} protocol"
+    if reading.video == "native" and (profile.video is None or endpoint.local or endpoint.protocol == "messages"):
+        who = f"profile {profile.name}" if profile.video is None else f"the {endpoint.protocol} protocol"
+        who = "the local engine" if endpoint.local else who
         raise ConfigError(f"reading.video: {who} takes no video: send its frames (--video frames)")
     if reading.documents != "native":
         return reading
@@ -188,7 +189,9 @@ class PlanningSettings(_Settings):
     """How parts become chunks."""
 
     target_tokens: int | None = Field(None, ge=1_000, description="Input tokens a request is filled to")
-    context_parts: int = Field(0, ge=0, le=8, description="Neighbouring parts carried as context on each side")
+    context_parts: int | None = Field(
+        None, ge=0, le=8, description="Neighbouring parts carried as context on each side; default: 1 frame, 0 pages"
+    )
     safety_margin: float = Field(
         0.06, ge=0, le=0.5, description="Share by which the server may count more input than expected"
     )

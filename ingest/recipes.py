@@ -2,7 +2,8 @@
 
 A recipe is a folder with `recipe.toml` (name, description, and the optional tables `[reading] [asking] [planning]
 [merge]` and `[[check]]`), `schema.json` and, if there is something to say, `instructions.md`. `[merge]` maps the path
-of a field (`lines/*/amount`) to a merge rule, a `[[check]]` says what must hold (`net + tax = gross`). Packages offer folders of recipes through the entry point group `ingest.recipes`.
+of a field (`lines/*/amount`) to a merge rule, a `[[check]]` says what must hold (`net + tax = gross`).
+Packages offer folders of recipes through the entry point group `ingest.recipes`.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def build_config(
     top = {"recipe": recipe, "profile": profile, "endpoint": endpoint, "output": output, **settings}
     config = _validated(Config, top, "")
     _check_against_profile(config)
-    return config.model_copy(update={"reading": fit_to_files(config.reading, profile, endpoint.protocol)})
+    return config.model_copy(update={"reading": fit_to_files(config.reading, profile, endpoint)})
 
 
 def _check_against_profile(config: Config) -> None:

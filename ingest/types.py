@@ -166,10 +166,11 @@ class Part:
     heading of the outline that starts on this page. `moments` are the frames of a part of a video: one for a frame,
     several for a contact sheet or a clip. `is_break` marks a part before which a chunk may well begin: a heading, a
     scene cut, a pause of the speaker. A part too big for one request is sent as `pieces`, of which this is the one
-    numbered `piece` from 0: blocks of its text, tiles of its image. `text_key` identifies text that may come from another
-    file than the source, subtitles beside a video, so that a change of it is another question. `error` is set when the part cannot be read: it is
-    never sent, and the record says why. `unsent` is the text layer of a page sent as an image alone, as it would be sent
-    as text: empty of a blank page, None where the page has none; only prices of other settings need it.
+    numbered `piece` from 0: blocks of its text, tiles of its image. `text_key` identifies text that may come from
+    another file than the source, subtitles beside a video, so that a change of it is another question. `error` is set
+    when the part cannot be read: it is never sent, and the record says why. `unsent` is the text layer of a page sent
+    as an image alone, as it would be sent as text: empty of a blank page, None where the page has none; only prices of
+    other settings need it.
     """
 
     index: int
@@ -223,11 +224,12 @@ class Document:
 class Rendering:
     """How a page, image or frame becomes pixels. Computed from the profile and the settings; enters the request key.
 
-    Images are scaled to at most `max_pixels` keeping the aspect ratio, never above; their encoded size stays at
-    or below `max_bytes`, their sides at or above `min_side_px`, their aspect ratio within `max_aspect_ratio`
-    (padding with white). Frames of a video are scaled to at most `frame_max_pixels`, never above their own size;
-    `frames_per_request` is how many of them one request holds in the cheap tier, which sets the rate of `--fps auto`. Clips of a video that is
-    sent as such stay below `clip_max_bytes`, before base64 makes them a third larger, and `clip_max_s`.
+    Images are scaled to at most `max_pixels` keeping the aspect ratio, never above; their encoded size stays at or
+    below `max_bytes`, their sides at or above `min_side_px`, their aspect ratio within `max_aspect_ratio` (padding with
+    white). Frames of a video are scaled to at most `frame_max_pixels`, never above their own size; `frames_per_request`
+    is how many of them one request holds in the cheap tier, which sets the rate of `--fps auto`; an image of fewer
+    pixels than `frame_free_pixels` costs no less. Clips of a video that is sent as such stay below `clip_max_bytes`,
+    before base64 makes them a third larger, and `clip_max_s`; the model samples them at `clip_fps`.
     """
 
     max_pixels: int
@@ -237,8 +239,10 @@ class Rendering:
     jpeg_quality: int
     frame_max_pixels: int = 2_257_920
     frames_per_request: int = 90
+    frame_free_pixels: int = 0
     clip_max_bytes: int = 36_000_000
     clip_max_s: float = 300.0
+    clip_fps: float = 1.0
 
     @property
     def key(self) -> str:

@@ -31,9 +31,10 @@ class RememberingWorkers(Workers):
 
     async def open(self, source: Source, rendering: Rendering | None = None, will_load: bool = True) -> Document:
         """The document, from the first run's reading."""
-        if source.sha256 not in self.opened:
-            self.opened[source.sha256] = await super().open(source, rendering, will_load)
-        return self.opened[source.sha256]
+        key = f"{source.sha256}:{self._settings.contact_sheet}"
+        if key not in self.opened:
+            self.opened[key] = await super().open(source, rendering, will_load)
+        return self.opened[key]
 
     async def load(self, document: Document, parts: Sequence[Part], rendering: Rendering) -> tuple[Loaded, ...]:
         """The parts, from the first run's reading."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import ingest
 from ingest.asking import schema
 from ingest.asking.parse import read_cut
 from ingest.asking.schema import Slot
-from ingest.engine import slicing
+from ingest.cli.status import show
+from ingest.engine import session, slicing
 from ingest.engine.slicing import After, Ask, Said, Scope
 from ingest.types import Chunk, Json, Part, Reply, Usage
 from tests.faulty_runs import prepare, run_once
+from tests.scripted_model import SCHEMA, ScriptedModel, completion
+from tests.test_engine import write_pdf
 
 FORM = {
     "type": "object",
@@ -140,6 +145,48 @@ def test_slices_are_schemas_of_their_own() -> None:
     narrowed = schema.narrow(CHUNK, [("seller", "name"), ROWS], ["amount"])
     assert list(narrowed.schema["properties"]) == ["seller", "rows"]
     assert list(narrowed.schema["properties"]["rows"]["items"]["properties"]) == ["_page", "amount"]
+
+
+def test_a_list_too_long_for_one_answer_goes_on_on_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next question names the last entry that is known, after the document and fenced like the rest of its text."""
+    model = ScriptedModel()
+    monkeypatch.setattr(session, "EmbeddedEngine", lambda: nullcontext(model))
+    path = write_pdf(tmp_path / "in" / "a.pdf", 1, rows=5)
+    rows = [{"_page": 1, "name": f"page1row{number}", "amount": 100.0 + number} for number in range(5)]
+
+    def answer(pages: list[int], number: int) -> Any:
+        start = {1: 0, 2: 1}.get(number, 3)
+        text = json.dumps({"title": None, "rows": rows[start:]})
+        return (
+            completion(text[: text.index('"amount"', text.index(f"page1row{start + 2}"))], "length")
+            if start < 3
+            else (completion(text))
+        )
+
+    model.script = answer
+    config = ingest.configure(schema=SCHEMA, local=True, output=tmp_path / "out")
+    summary = ingest.run_to_folder([path], config)
+    record = json.loads((tmp_path / "out" / "a.pdf.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in record["data"]["rows"]] == [f"page1row{number}" for number in range(5)]
+    assert record["status"] == "complete"
+    assert record["coverage"]["parts"][0]["attempts"] == summary.requests_sent == 3
+    last = model.bodies[1]["messages"][-1]["content"][-1]["text"]
+    assert "first 2 entries are known" in last
+    assert "page1row1" in last
+
+
+def test_a_page_that_is_always_cut_off_ends_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller questions end somewhere; the record names the raw answer, which can be looked at."""
+    model = ScriptedModel(lambda pages, number: completion('{"title": "', "length"))
+    monkeypatch.setattr(session, "EmbeddedEngine", lambda: nullcontext(model))
+    path = write_pdf(tmp_path / "in" / "a.pdf", 2)
+    ingest.run_to_folder([path], ingest.configure(schema=SCHEMA, local=True, output=tmp_path / "out"))
+    record = json.loads((tmp_path / "out" / "a.pdf.json").read_text(encoding="utf-8"))
+    assert record["status"] == "failed"
+    assert len(model.calls) < 20
+    key = record["problems"][0]["message"].rpartition("key ")[2].rstrip(")")
+    shown = CliRunner().invoke(show, [str(tmp_path / "out"), "--answer", key], standalone_mode=False)
+    assert shown.output.strip() == '{"title": "'
 
 
 @pytest.mark.parametrize("max_tokens", [300, 600])

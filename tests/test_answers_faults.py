@@ -104,6 +104,22 @@ def test_what_is_refused_everywhere_is_marked_so(paths: list[Path], kind: str, m
         assert record["status"] == "failed"
 
 
+@pytest.mark.parametrize("sheet", [1, 4])
+def test_frames_and_contact_sheets_are_refused_one_by_one(
+    fixtures_folder: Path, sheet: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A video of which every image is refused ends like a document: asked down to the single image, and marked."""
+    prepare(monkeypatch, 1, 1.0, ("refused_image",))
+    path = fixtures_folder / "videos" / "incident" / "turned.mov"
+    records = run_once([path], "incident", reading={"contact_sheet": sheet})
+    assert isinstance(records, list)
+    (record,) = records
+    parts = record["coverage"]["parts"]
+    assert {part["status"] for part in parts} == {"refused"}
+    assert len(record["problems"]) >= len(parts)
+    assert all(part["attempts"] > 1 for part in parts) or len(parts) == 1
+
+
 def test_the_faults_are_all_there() -> None:
     """A kind added to the local engine takes part without being named here."""
     assert len(FAULTS) > 30

@@ -14,6 +14,8 @@ import stamina
 from ingest.asking.client import Client
 from ingest.asking.limits import Gate, Limits
 from ingest.config import AskingSettings
+from ingest.local.limiter import Limiter
+from ingest.local.refusal import Refusal
 from ingest.profile import RateLimits
 from ingest.types import Text
 from tests import fakes, virtual_time
@@ -299,3 +301,99 @@ def test_a_job_of_400_requests_fills_the_account_and_is_not_throttled(size: int,
     share = sum(counts[is_by_tokens] for counts in steady) / len(steady) / (2_000_000 if is_by_tokens else 50)
     assert share >= 0.95
     assert account.refused < 4
+
+
+class Referee:
+    """The local engine's limiter on the clock of the loop: any minute counts, output when it comes.
+
+    With `counts_limits` it takes the output limit for output, when the call comes.
+    """
+
+    def __init__(self, counts_limits: bool = False) -> None:
+        self._dice = random.Random(7)
+        self._counts_limits = counts_limits
+        self.spent: list[tuple[float, int]] = []
+        self.refused = self.calls = 0
+
+    async def job(self, sizes: list[int], most_output: int = 32_768) -> None:
+        """All calls of a job, tried again as the client would."""
+        limiter = Limiter(50, 2_000_000, clock=asyncio.get_running_loop().time)
+        limits = Limits(RateLimits(requests_per_minute=50, tokens_per_minute=2_000_000, concurrency=50))
+        await asyncio.gather(*(self._call(limiter, limits, size, most_output) for size in sizes))
+
+    async def _call(self, limiter: Limiter, limits: Limits, size: int, most_output: int) -> None:
+        clock, output = asyncio.get_running_loop().time, self._dice.randint(200, 4_000)
+        counted = size + most_output if self._counts_limits else size
+        for number in range(1, 7):
+            async with limits.slot(int(size * 1.06) + 6_000, size + most_output) as slot:
+                self.calls += 1
+                await asyncio.sleep(self._dice.uniform(0.02, 0.4))
+                try:
+                    limiter.admit()
+                    limiter.spend(counted, is_input=True)
+                except Refusal as refusal:
+                    self.refused += 1
+                    slot.was_throttled("tokens" in refusal.message)
+                else:
+                    self.spent.append((clock(), counted))
+                    await asyncio.sleep(self._dice.uniform(20.0, 60.0))
+                    if not self._counts_limits:
+                        limiter.spend(output, is_input=False)
+                        self.spent.append((clock(), output))
+                    slot.went_well(size + output)
+                    return
+            await asyncio.sleep(self._dice.uniform(0.0, 4.0 * 2**number))
+        raise AssertionError("a call was throttled six times")
+
+    def shares(self, size: int) -> tuple[float, float]:
+        """Shares used of the limits on requests and tokens, from the third minute to the last whole one."""
+        first_s, last_s = 120.0, max(at for at, tokens in self.spent if tokens >= size)
+        minutes = (last_s - first_s) // 60
+        steady = [tokens for at, tokens in self.spent if first_s <= at < first_s + 60 * minutes]
+        return sum(tokens >= size for tokens in steady) / minutes / 50, sum(steady) / minutes / 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("size", "share"), [(5_000, 0.95), (40_000, 0.95), (60_000, 0.95), (110_000, 0.95), (120_000, 0.95)]
+)
+def test_the_local_engines_account_is_filled(size: int, share: float) -> None:
+    """At least 95 % of the binding limit and under 1 % of calls refused, with calls of 20 to 60 s.
+
+    Seventeen calls of 112,000 tokens fit a minute of 2 million, which is 95.3 %: not one place may be lost.
+    """
+    referee = Referee()
+    virtual_time.run(referee.job([size] * 400))
+    assert max(referee.shares(size)) >= share
+    assert referee.refused / referee.calls < 0.01
+
+
+def test_calls_of_all_sizes_fill_the_account() -> None:
+    """A real folder mixes them; what small ones use says little of what large ones will."""
+    dice, referee = random.Random(3), Referee()
+    virtual_time.run(referee.job([dice.randint(5_000, 120_000) for _ in range(400)]))
+    assert referee.shares(5_000)[1] >= 0.95
+    assert referee.refused / referee.calls < 0.01
+
+
+@pytest.mark.parametrize("size", [40_000, 60_000])
+def test_one_refusal_tells_that_output_limits_are_counted(size: int) -> None:
+    """Some services count input and the whole output limit: seen at the first refusal, not learnt from many."""
+    referee = Referee(counts_limits=True)
+    virtual_time.run(referee.job([size] * 400))
+    assert referee.shares(size)[1] >= 0.95
+    assert referee.refused <= 3
+
+
+def test_a_call_throttled_by_chance_does_not_narrow_the_stream() -> None:
+    """One in a hundred is throttled in the best of jobs; half the calls at once would leave the account unused."""
+
+    async def widths() -> list[int]:
+        limits = Limits(RateLimits(concurrency=40))
+        found = []
+        for is_about_width in (False, False, False, True):
+            async with limits.slot(0) as slot:
+                slot.was_throttled(False, is_about_width)
+            found.append(limits.width)
+        return found
+
+    assert virtual_time.run(widths()) == [40, 40, 20, 10]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ingest.planning import pricing
 from tests.money import PROTOCOLS, Job, paid_config, start_service, with_limit, write_pages
 
 LOSSES = {
@@ -75,11 +76,12 @@ def _job(folder: Path, seed: int) -> Job:
     return Job(folder / "in", folder / "out")
 
 
-def _runs_within_limits(job: Job, seed: int, monkeypatch: pytest.MonkeyPatch) -> int:
+def _runs_within_limits(job: Job, seed: int, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> int:
     """Random limits, each kept, until the job is done; how many runs it took."""
     dice = random.Random(seed)
     planning = {"target_tokens": dice.choice((1_000, 1_000, 2_000))}
-    config = paid_config(job.output, protocol=dice.choice(PROTOCOLS), planning=planning)
+    config = paid_config(job.output, protocol=dice.choice(PROTOCOLS), planning=planning, **settings)
+    config = config.model_copy(update={"profile": config.profile.model_copy(update={"default_output_tokens": 1_000})})
     runs = 0
     while True:
         # Each run meets other faults, or a file that is refused once would be refused for ever.
@@ -104,6 +106,19 @@ def test_the_service_never_bills_more_than_the_limit(tmp_path: Path, monkeypatch
     """Not by one call, not with sixteen at once, not when calls die; and a rerun goes on for more money."""
     runs = [_runs_within_limits(_job(tmp_path / str(seed), seed), seed, monkeypatch) for seed in range(6)]
     assert max(runs) > 1
+
+
+def test_limits_hold_where_answers_are_cut_off_at_their_first_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such an answer is asked for once more at the full length: both are paid, neither twice, and the limit holds."""
+    monkeypatch.setattr(pricing, "_LEAST_OUTPUT_TOKENS", 16)
+    monkeypatch.setattr(pricing, "_OUTPUT_ROOM", 0.01)
+    jobs = [_job(tmp_path / str(seed), seed) for seed in range(50, 53)]
+    for seed, job in enumerate(jobs, 50):
+        _runs_within_limits(job, seed, monkeypatch, asking={"max_tokens": None})
+    cut_off = [posting.key for job in jobs for posting in job.postings if posting.is_cut_off]
+    assert sum(key.endswith("-short") for key in cut_off) > 5
 
 
 @pytest.mark.long

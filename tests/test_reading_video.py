@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -286,16 +288,20 @@ def test_contact_sheets_show_frames_with_their_times(tmp_path: Path) -> None:
     _assert_tiles(document, 10.0)
     for each in _load(document, settings):
         picture = _picture(each)
-        assert picture.width * picture.height <= _RENDERING.frame_max_pixels
+        assert picture.width * picture.height <= 640 * 360
     sheet = _picture(_load(document, settings)[0]).convert("L")
+    assert sheet.width * sheet.height > 0.8 * 640 * 360
     assert sheet.crop((4, 4, 60, 30)).getextrema()[0] < 110
+    flat = replace(_RENDERING, frame_free_pixels=_RENDERING.frame_max_pixels)
+    first = EXTRACTOR.open(document.source, settings, flat).parts[0]
+    assert 4 * 640 * 360 < first.width_px * first.height_px <= flat.frame_max_pixels
 
 
 def test_clips_tile_the_video_and_can_be_played(tmp_path: Path) -> None:
     """A model that takes video gets files it can open, each under its limit."""
-    settings = ReadingSettings(video="native", fps=2.0)
+    settings = ReadingSettings(video="native")
     data = encode_video(make_moving(300, (320, 180)), g="20")
-    rendering = Rendering(400_000, 700_000, 15, 150.0, 80, clip_max_bytes=len(data) // 3, clip_max_s=12.0)
+    rendering = Rendering(400_000, 700_000, 15, 150.0, 80, clip_max_bytes=len(data) // 3, clip_max_s=12.0, clip_fps=2.0)
     for name, video in (("a.mp4", data), ("b.mkv", encode_video(make_moving(300), "matroska", "mpeg4"))):
         document = EXTRACTOR.open(describe_file(tmp_path / name, video), settings, rendering)
         assert {part.kind for part in document.parts} == {"clip"}
@@ -388,16 +394,13 @@ def test_both_streams_of_a_file_give_the_frames_at_their_times(
     for index, times in truth.items():
         settings = ReadingSettings(fps=fps, video_stream=index)
         document = _open(path, None, settings)
-        frames = _frames(path, index)
+        frames = _thumbnails(path, index)
         for each in _load(document, settings):
             (moment,) = each.part.moments
             assert min(abs(moment.timestamp_s - time) for time in times) < 1e-5
             assert _picture(each).size == sizes[index]
-            want = frames[moment.pts]
-            got = _picture(each)
-            difference = sum(
-                abs(a - b) for a, b in zip(want.resize((16, 9)).tobytes(), got.resize((16, 9)).tobytes(), strict=True)
-            )
+            got = _picture(each).resize((16, 9)).tobytes()
+            difference = sum(abs(one - other) for one, other in zip(frames[moment.pts], got, strict=True))
             assert difference / (16 * 9 * 3) < 4
         if fps > 0.5:
             wanted = [position / fps for position in range(int(times[-1] * fps))]
@@ -405,9 +408,11 @@ def test_both_streams_of_a_file_give_the_frames_at_their_times(
     assert _open(path).parts[0].width_px == 480
 
 
-def _frames(path: Path, index: int) -> dict[int, Image.Image]:
+@cache
+def _thumbnails(path: Path, index: int) -> dict[int, bytes]:
     with av.open(str(path)) as container:
-        return {frame.pts: frame.to_image() for frame in container.decode(container.streams[index])}
+        frames = container.decode(container.streams[index])
+        return {frame.pts: frame.to_image().resize((16, 9)).tobytes() for frame in frames}
 
 
 @pytest.mark.corpus

@@ -13,8 +13,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
+import ingest
 import pipelines.recipes
 from ingest.config import AskingSettings, PlanningSettings, ReadingSettings
+from ingest.merging.arithmetic import read_checks
 
 FOLDER = Path(pipelines.recipes.__file__).parent
 NAMES = (
@@ -76,9 +78,16 @@ def test_settings_are_known(name: str) -> None:
     recipe = tomllib.loads((FOLDER / name / "recipe.toml").read_text(encoding="utf-8"))
     assert recipe["name"] == name
     assert recipe["description"].strip()
-    assert set(recipe) <= {"name", "description", "merge", *TABLES}
+    assert set(recipe) <= {"name", "description", "merge", "check", *TABLES}
     for table, settings in TABLES.items():
         settings.model_validate(recipe.get(table, {}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_checks_can_be_read(name: str) -> None:
+    """A check that names a field the schema does not have would end every run at its start."""
+    recipe = ingest.load_recipe(name)
+    assert len(read_checks(recipe.checks, recipe.document_schema)) == len(recipe.checks)
 
 
 @pytest.mark.parametrize("name", NAMES)

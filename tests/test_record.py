@@ -48,7 +48,7 @@ def test_a_record_fits_its_schema() -> None:
 def test_the_keys_of_a_record_stand_in_the_promised_order() -> None:
     """People read records from the top: document and data come first."""
     keys = list(json.loads(_record().to_json()))
-    promised = "document data status provenance conflicts coverage problems usage model recipe keys"
+    promised = "document data status provenance confidence conflicts coverage problems notes usage model recipe keys"
     assert keys == promised.split()
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import ingest
@@ -15,6 +17,10 @@ from fixtures.generator.__main__ import fresh_lectures, write_samples
 from fixtures.generator.footage import Cue, Encoding, Shot, film, to_srt
 from fixtures.generator.lectures import film_lecture, lecture_truth, make_lecture
 from fixtures.generator.screens import Theme, draw_slide
+from ingest.asking.client import Client
+from ingest.engine import session
+from ingest.errors import ConfigError
+from ingest.local.server import create_app
 from ingest.showing.evaluation import Evaluation, EvaluationOptions, evaluate
 from tests.test_main_job import run
 
@@ -134,6 +140,53 @@ def test_a_slide_cut_by_a_chunk_border_is_one_slide(tmp_path: Path) -> None:
         assert slide["start_s"] == pytest.approx(truth["start_s"], abs=0.5)
         assert slide["end_s"] == pytest.approx(truth["end_s"], abs=0.5)
         assert slide["bullets"] == truth["bullets"]
+
+
+@pytest.mark.parametrize("protocol", ["chat", "responses"])
+def test_clips_are_sent_to_models_that_take_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    """Whoever wants the model to look for itself hands over the clip, for about what the plan said."""
+    monkeypatch.setenv("INGEST_API_KEY", "sk-test")
+    app = create_app(models=["seed-2-0-pro"], counts_video=True)
+    monkeypatch.setattr(session, "Client", partial(Client, transport=httpx.ASGITransport(app=app)))
+    (tmp_path / "talk.mp4").write_bytes(small_talk())
+    config = ingest.configure(
+        recipe="lecture",
+        profile="seed-2-0-pro",
+        base_url="http://engine.invalid/v1",
+        protocol=protocol,
+        output=tmp_path / "out",
+        settings={"reading": {"video": "native", "fps": 4.0}},
+    )
+    planned = ingest.plan([tmp_path / "talk.mp4"], config).totals.input_tokens_expected
+    ingest.run_to_folder([tmp_path / "talk.mp4"], config)
+    record = json.loads((tmp_path / "out" / "talk.mp4.json").read_text(encoding="utf-8"))
+    assert (record["status"], record["coverage"]["answered"]) == ("complete", 1)
+    (entry,) = app.state.accounting.entries
+    assert entry.input_tokens > 32 * 384
+    assert planned == pytest.approx(entry.input_tokens, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ({"local": True}, "the local engine takes no video"),
+        ({"profile": "seed-2-0-pro", "protocol": "messages"}, "the messages protocol takes no video"),
+        ({"profile": "own.toml"}, "profile openai-compatible takes no video"),
+    ],
+)
+def test_clips_are_refused_where_nobody_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: dict[str, Any], reason: str
+) -> None:
+    """Said before anything is read or sent, with the way out."""
+    monkeypatch.setenv("INGEST_API_KEY", "sk-test")
+    monkeypatch.chdir(tmp_path)
+    Path("own.toml").write_text('extends = "openai-compatible"\nmodel = "own"\n', encoding="utf-8")
+    if "local" not in where:
+        where = {**where, "base_url": "http://engine.invalid/v1"}
+    with pytest.raises(ConfigError, match=f"{reason}: send its frames"):
+        ingest.configure(recipe="lecture", settings={"reading": {"video": "native"}}, **where)
 
 
 @pytest.mark.long

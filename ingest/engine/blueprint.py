@@ -16,10 +16,13 @@ from ingest.errors import ConfigError
 from ingest.planning.calibration import Calibration
 from ingest.planning.chunks import Layout, Limits, Planner, partition_to_json, request_limits
 from ingest.planning.tokens import Counts, count_preamble
+from ingest.profile import Profile, VideoRule
 from ingest.types import Chunk, Document, Estimate, JsonObject, Medium, Problem, Rendering, Rung
 
 # Enters every request key: raised when the way content is made from a file changes.
 _CONTENT_VERSION = 1
+# What a request holds beside a clip: prompt, schema, the rest of the body.
+_BESIDE_CLIP_BYTES = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,16 @@ class Blueprint:
             config.profile,
             brief.parameters["image_detail"],
             brief.limits,
-            config.planning.context_parts,
+            self._context_parts(document),
             calibration,
             brief.parameters.get("video_fps"),
         )
+
+    def _context_parts(self, document: Document) -> int:
+        """As set; else a frame on each side, which shows what goes on across a border, and no page or clip."""
+        asked = self.config.planning.context_parts
+        is_frames = document.medium == "video" and self.config.reading.video == "frames"
+        return asked if asked is not None else int(is_frames)
 
     def layout(self, document: Document, calibration: Calibration) -> Layout:
         """The document's chunks. Parts of which nothing would be sent are in none."""
@@ -123,7 +132,7 @@ class Blueprint:
             | {
                 "parts": [part.key for part in solid(document).parts],
                 "rendering": self.rendering.key,
-                "filled": [planning.target_tokens, planning.context_parts],
+                "filled": [planning.target_tokens, self._context_parts(document)],
             }
         )
 
@@ -198,7 +207,29 @@ def _rendering(config: Config, brief: Brief) -> Rendering:
         jpeg_quality=config.reading.jpeg_quality,
         frame_max_pixels=min(frame_tokens * frame_rule.pixels_per_token, frame_rule.max_pixels),
         frames_per_request=max(brief.limits.target_tokens // tokens, 1),
+        frame_free_pixels=frame_rule.min_tokens * frame_rule.pixels_per_token,
+        **_clip_limits(profile, _clip_fps(config)),
     )
+
+
+def _clip_limits(profile: Profile, fps: float) -> dict[str, Any]:
+    """Clips that fit the body of a request, and are so short that every frame gets the most tokens there are."""
+    rule = profile.video or VideoRule()
+    body_bytes = (profile.max_request_bytes - _BESIDE_CLIP_BYTES) * 3 // 4  # base64
+    return {
+        "clip_max_bytes": max(min(rule.max_bytes, body_bytes), 1),
+        "clip_max_s": max(rule.budget_tokens // rule.tokens_per_frame[1] - 1, 1) / fps,
+        "clip_fps": fps,
+    }
+
+
+def _clip_fps(config: Config) -> float:
+    """The rate at which the model samples clips: the one asked for, else the one of frames, else the model's own."""
+    if config.asking.video_fps is not None:
+        return config.asking.video_fps
+    if config.reading.fps != "auto":
+        return config.reading.fps
+    return (config.profile.video or VideoRule()).default_fps
 
 
 def _parameters(config: Config, medium: Medium) -> JsonObject:
@@ -215,8 +246,8 @@ def _parameters(config: Config, medium: Medium) -> JsonObject:
     }
     if asking.enable_thinking and asking.reasoning_effort:
         parameters["reasoning_effort"] = asking.reasoning_effort
-    if medium == "video" and asking.video_fps:
-        parameters["video_fps"] = asking.video_fps
+    if medium == "video" and config.reading.video == "native":
+        parameters["video_fps"] = _clip_fps(config)
     for name in ("frequency_penalty", "presence_penalty", "enable_web_search", "enable_caching"):
         if getattr(asking, name):
             parameters[name] = getattr(asking, name)

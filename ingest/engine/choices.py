@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 from ingest.config import FPS_BOUNDS, Config
 from ingest.engine.assembly import NO_TEXT_LAYER, sum_of_plans
@@ -12,12 +12,16 @@ from ingest.engine.documents import Opened
 from ingest.engine.quotes import quote_document
 from ingest.engine.session import Session
 from ingest.errors import ConfigError
+from ingest.reading.grids import as_cell, on_sheets
 from ingest.record import Choice, PlanRow
-from ingest.types import Chunk, Document, Estimate, EvidenceMode, PageMode, Part, Problem, TextStats
+from ingest.types import Chunk, Document, Estimate, EvidenceMode, PageMode, Part, Problem, Rendering, TextStats
 
 _ANSWER_LENGTH: dict[EvidenceMode, float] = {"none": 0.6, "part": 1.0, "quote": 2.0}
 """Length of an answer by the evidence asked for: a value takes some 8 tokens alone, 14 with its page, and up to 15
 words more with a quote."""
+
+_SHEET = 4
+"""Frames of the contact sheet that is offered."""
 
 _FIGURES = (
     "requests",
@@ -89,7 +93,7 @@ def _quote(session: Session, variant: _Variant, document: Document, chunks: tupl
 
 def _variants(present: Blueprint) -> Iterator[_Variant]:
     config = present.config
-    for name, section, update, change, note, length in _settings(config):
+    for name, section, update, change, note, length in _settings(config, present.rendering):
         changed = config.model_copy(update={section: getattr(config, section).model_copy(update=update)})
         try:
             yield _Variant(name, Blueprint(changed, None if "evidence" in update else present), change, note, length)
@@ -98,7 +102,7 @@ def _variants(present: Blueprint) -> Iterator[_Variant]:
 
 
 def _settings(
-    config: Config,
+    config: Config, rendering: Rendering
 ) -> Iterator[tuple[str, str, dict[str, object], Callable[[Document], Document | None], str, float]]:
     """Option, section, values, what it makes of a document, a note, and the length of answers."""
     reading, asking, profile = config.reading, config.asking, config.profile
@@ -117,6 +121,9 @@ def _settings(
     if reading.fps == "auto" or reading.fps / 2 >= FPS_BOUNDS[0]:
         name = "--fps, half of it" if reading.fps == "auto" else f"--fps {reading.fps / 2:g}"
         yield name, "reading", {}, _half_the_frames, "every second frame is counted", 1.0
+    if reading.contact_sheet == 1:
+        note = f"{_SHEET} frames share the pixels of one: for pictures, not for small print"
+        yield f"--contact-sheet {_SHEET}", "reading", {"contact_sheet": _SHEET}, _on_sheets(rendering), note, 1.0
     thinking = not asking.enable_thinking
     update: dict[str, object] = {"enable_thinking": thinking, "reasoning_effort": None}
     note = "reasoning as long as the answer is assumed" if thinking else ""
@@ -191,3 +198,22 @@ def _half_the_frames(document: Document) -> Document | None:
         return None
     left_out = {part.index for part in frames[1::2]}
     return replace(document, parts=tuple(part for part in document.parts if part.index not in left_out))
+
+
+def _on_sheets(rendering: Rendering) -> Callable[[Document], Document | None]:
+    """Frames gathered on contact sheets, with their subtitles."""
+
+    def change(document: Document) -> Document | None:
+        if sum(part.kind == "frame" and part.error is None for part in document.parts) < 2:
+            return None
+        spoken = {part.moments[0].pts: part.text for part in document.parts if part.moments}
+        cells = [part if part.error else as_cell(part, _SHEET, rendering) for part in document.parts]
+        sheets = []
+        for sheet in on_sheets(cells, _SHEET, rendering):
+            counts = zip(*(astuple(spoken[moment.pts]) for moment in sheet.moments), strict=True)
+            text = TextStats(*map(sum, counts))
+            mode: PageMode = "both" if text.chars else "image"
+            sheets.append(sheet if sheet.error else replace(sheet, mode=mode, text=text))
+        return replace(document, parts=tuple(sheets))
+
+    return change

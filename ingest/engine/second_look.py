@@ -77,7 +77,7 @@ async def _look(session: Session, document: Document, partial: Partial) -> tuple
 
 
 async def _buy(session: Session, document: Document, partial: Partial, key: str, known: str) -> Reply:
-    """The answer, on disk when this returns. Raises what asking can raise, BudgetReached beyond the looks' share too."""
+    """The answer, on disk when this returns. Raises what asking can raise, and BudgetReached beyond their share."""
     chunk, brief, rung, name = partial.chunk, session.brief(document), session.rung, document.source.name
     tokens = (
         session.planner(document).estimate(chunk).safe + count_preamble((known,), session.config.profile).total_safe

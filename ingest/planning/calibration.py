@@ -35,6 +35,8 @@ _LEAST_RATIO, _MOST_RATIO = 0.3, 3.0
 _DOUBT = 0.25  # share by which the worst case passes the safe estimate before anything was seen
 _LEAST_DOUBT = 0.03
 
+_ANSWER_SPREAD = 3.0  # by how many times itself an answer may pass the expected length before any was seen
+
 _ANSWERS = AnswerRule()
 _Matrix = tuple[tuple[float, ...], ...]
 
@@ -109,7 +111,7 @@ class Calibration:
         """Output tokens (without reasoning) of a request whose owned parts have so many tokens by the profile."""
         base, share = self.answer_line
         expected = base + share * owned_tokens
-        spread = 2 * self._answer_fit.noise if self.observations else 1.0
+        spread = 2 * self._answer_fit.noise if self.observations else _ANSWER_SPREAD
         return Estimate(math.ceil(expected), math.ceil(expected * (1 + spread)))
 
     @cached_property

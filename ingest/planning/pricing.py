@@ -5,6 +5,7 @@ The tier is set by the input of that request alone, and all its tokens, input an
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 from ingest.errors import ConfigError
@@ -14,9 +15,9 @@ from ingest.types import Estimate
 _MILLION = Decimal(1_000_000)
 _LEAST_OUTPUT_TOKENS = 4_096
 """The service's own default limit (model-facts §1): where an answer is expected to be short, no less is allowed."""
-_OUTPUT_ROOM = 2.5
-"""How many times its safe estimate an answer may get at first. Before any reply that is five times the expected length,
-room for tables whose rows take more to write than to read."""
+_OUTPUT_ROOM = 1.25
+"""How many times its safe estimate an answer may get at first. Before any reply that is five times the expected length:
+dense tables take twice as much to write, with the page of each row, as to read."""
 
 
 def tier_of(profile: Profile, input_tokens: int) -> Tier | None:
@@ -62,11 +63,9 @@ def price_usd(profile: Profile, input_tokens: int, output_tokens: int) -> Decima
 
 
 def first_output_tokens(answer: Estimate, most: int) -> int:
-    """An output limit that an answer of this estimate hardly ever meets: a power of two, at most `most`."""
-    limit = _LEAST_OUTPUT_TOKENS
-    while limit < min(_OUTPUT_ROOM * answer.safe, most):
-        limit *= 2
-    return min(limit, most)
+    """An output limit that an answer of this estimate hardly ever meets: a multiple of 4,096, or `most`."""
+    steps = max(math.ceil(_OUTPUT_ROOM * answer.safe / _LEAST_OUTPUT_TOKENS), 1)
+    return min(steps * _LEAST_OUTPUT_TOKENS, most)
 
 
 def most_output_tokens(profile: Profile, max_tokens: int, is_thinking: bool) -> int:

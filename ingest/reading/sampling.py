@@ -40,7 +40,9 @@ _EARLY = 0.9
 _LIVELY = 0.25
 """Mean size of a frame between keyframes, as a share of the keyframes', from which a picture counts as all motion.
 Slides measure below 0.01, a talking head 0.03 to 0.1, sports and street scenes 0.2 and more."""
-_CALM_FPS = 1.0
+_CALM_FPS, _LIVELY_FPS = 1.0, 2.0
+"""What `auto` takes of still pictures and of lively ones: more than two frames a second of the same scene tell a reader
+little that two do not, and frames at cuts come on top. A higher --fps is for those who need a moment exactly."""
 _FILL = 0.9
 """Share of a request that evenly spaced frames may fill: the rest is for frames at scene cuts."""
 
@@ -145,7 +147,7 @@ def auto_fps(timeline: Timeline, frames_per_request: int, max_frames: int) -> fl
     per_request = max(1.0, frames_per_request * _FILL)
     requests = math.ceil(MIN_FPS * duration_s * kept_share / per_request)
     fitting = requests * per_request / (duration_s * kept_share)
-    worth = _CALM_FPS + (MAX_FPS - _CALM_FPS) * min(1.0, lively)
+    worth = _CALM_FPS + (_LIVELY_FPS - _CALM_FPS) * min(1.0, lively)
     bounded = min(fitting, worth, max_frames * _FILL / duration_s)
     return min(MAX_FPS, max(MIN_FPS, bounded))
 

@@ -127,6 +127,9 @@ def record_table(record: Record, look: Look = PLAIN) -> str:
     for problem in record.problems:
         place = f" page {problem.part}" if problem.part else ""
         items.append(Text(f"{problem.stage}{place}: {one_line(problem.message)}", "red"))
+    items += [
+        Text(f"{note.code} {printable(note.pointer or '')}: {one_line(note.message)}", "dim") for note in record.notes
+    ]
     return rendered(*items, width=width, color=look.color)
 
 

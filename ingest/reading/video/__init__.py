@@ -21,12 +21,11 @@ from ingest.reading.imaging import Fit
 from ingest.reading.media import VIDEO_TYPES
 from ingest.reading.sampling import MIN_FPS, Candidate, Timeline, auto_fps, choose, split
 from ingest.reading.video import clips
-from ingest.reading.video.decoding import Decoder
+from ingest.reading.video.decoding import Decoder, decode_earlier
 from ingest.reading.video.likeness import Difference, compare, look_at, save_look
-from ingest.reading.video.loading import CLIP_FPS, Loader, encode, frame_path
+from ingest.reading.video.loading import Loader, encode, frame_path
 from ingest.reading.video.pixels import Painter
 from ingest.reading.video.settling import Facts, look_path, settle
-from ingest.reading.video.sheets import cell_rendering
 from ingest.reading.video.stream import DAMAGE, Contents, open_container, pick_stream, reason, survey
 from ingest.reading.video.subtitles import read_sidecar
 from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
@@ -66,8 +65,7 @@ class VideoExtractor:
         problems = (Problem("reading", Unreadable.code, contents.doubt),) if contents.doubt else ()
         document = Document(source, (), problems=problems)
         if settings.video == "native":
-            fps = settings.fps if settings.fps != "auto" else CLIP_FPS
-            return Scan(replace(document, parts=clips.plan(timeline, contents.codec, fps, rendering)))
+            return Scan(replace(document, parts=clips.plan(timeline, contents.codec, rendering)))
         per_request = rendering.frames_per_request * settings.contact_sheet
         fps = settings.fps if settings.fps != "auto" else auto_fps(timeline, per_request, settings.max_frames)
         _check_count(source, timeline, fps, settings)
@@ -84,13 +82,17 @@ class VideoExtractor:
         """Decode the candidates of a span, and tell which of them show something new."""
         source = document.source
         with self._decoder(source, settings) as decoder:
-            cell = cell_rendering(rendering, settings.contact_sheet)
-            painter = Painter(decoder.stream.sample_aspect_ratio, cell, settings.max_pixels)
-            viewer = _Viewer(source, painter, cell, settings, spool)
+            aspect = decoder.stream.sample_aspect_ratio
+            painter = Painter(aspect, rendering, settings.max_pixels, settings.contact_sheet)
+            viewer = _Viewer(source, painter, rendering, settings, spool)
             for (candidate, frame), part in zip(decoder.frames(span.candidates), span.parts, strict=True):
+                if frame is not None and frame.is_corrupt and decoder.began_at_keyframe:
+                    frame = decode_earlier(source, settings, self._contents(source, settings).timeline, candidate)
                 probed = viewer.view(candidate, frame, part)
-                if probed.is_kept and frame is not None and frame.is_corrupt and decoder.began_at_keyframe:
-                    probed = replace(probed, problems=(viewer.doubt(part),))
+                if probed.is_kept and decoder.has_lost and decoder.began_at_keyframe:
+                    # Those behind it heal, as most of the picture is drawn anew: one is named for all.
+                    decoder.has_lost = False
+                    probed = viewer.leave_out(probed)
                 yield probed
             viewer.finish()
 
@@ -182,7 +184,7 @@ class _Viewer:
         """What a candidate becomes. One that was only a guess and cannot be decoded is dropped without a word."""
         time_s = part.moments[0].timestamp_s
         if frame is None:
-            problem = self._problem(time_s, "cannot be decoded: the file is damaged there", part.index)
+            problem = self._problem(time_s, "cannot be decoded, or in part only: the file is damaged there", part.index)
             return Probed(replace(part, error=problem), is_kept=candidate.kind == "even")
         try:
             picture, fit = self._painter.paint(frame), self._painter.fit(frame)
@@ -203,9 +205,13 @@ class _Viewer:
         part = replace(part, width_px=fit.canvas_width_px, height_px=fit.canvas_height_px)
         return Probed(part, is_cut=is_cut, stored_bytes=self._store(candidate.stamp, picture, fit))
 
-    def doubt(self, part: Part) -> Problem:
-        """A frame that the decoder could only make up in part."""
-        return self._problem(part.moments[0].timestamp_s, "is damaged, and shown as far as it goes")
+    def leave_out(self, probed: Probed) -> Probed:
+        """A kept frame that shows traces of a lost one, as one that cannot be read."""
+        if probed.part.error is not None:
+            return probed
+        told = "leans on one that cannot be decoded, and is left out: the file is damaged there"
+        problem = self._problem(probed.part.moments[0].timestamp_s, told, probed.part.index)
+        return replace(probed, part=replace(probed.part, error=problem))
 
     def finish(self) -> None:
         """Leave the last frame kept to be compared with the first of the next span."""
@@ -229,7 +235,7 @@ class _Viewer:
         frame_path(self._spool, stamp).write_bytes(image.data)
         return len(image.data)
 
-    def _problem(self, time_s: float, what: str, index: int | None = None) -> Problem:
+    def _problem(self, time_s: float, what: str, index: int) -> Problem:
         return Problem("reading", Unreadable.code, f"{self._source.name}: the frame at {time_s:.2f} s {what}", index)
 
 

@@ -43,12 +43,12 @@ class Stretch:
     stop: int
 
 
-def plan(timeline: Timeline, codec: str, fps: float, rendering: Rendering) -> tuple[Part, ...]:
+def plan(timeline: Timeline, codec: str, rendering: Rendering) -> tuple[Part, ...]:
     """The clips of a video in order: each begins at a keyframe and stays within bytes and seconds, if the keyframes
     are close enough; else it begins where it must, and will be encoded."""
     parts = []
     for index, stretch in enumerate(_stretches(timeline, codec, rendering)):
-        moments = _moments(timeline, stretch, fps)
+        moments = _moments(timeline, stretch, rendering.clip_fps)
         parts.append(Part(index, "clip", "native", moments=moments, is_break=index > 0))
     return tuple(parts)
 

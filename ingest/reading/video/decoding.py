@@ -9,6 +9,7 @@ with a thread each do more than one with two, which would also hold frames back.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
 
@@ -18,8 +19,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from ingest.reading.sampling import Candidate
-from ingest.reading.video.stream import DAMAGE, only, stamp_of
+from ingest.config import ReadingSettings
+from ingest.reading.sampling import Candidate, Timeline
+from ingest.reading.video.stream import DAMAGE, only, opened, pick_stream, stamp_of
+from ingest.types import Source
 
 _READ_ON_S = 1.5
 """A keyframe this near is reached by reading on; farther ones by seeking."""
@@ -47,6 +50,8 @@ class Decoder:
         self._is_fresh = True
         self.began_at_keyframe = True
         """Whether the group being decoded does; else its first frames count as corrupt, and mostly are not."""
+        self.has_lost = False
+        """Whether a frame of the group being decoded was lost, on which those that follow lean."""
         only(container, stream)
 
     def frames(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, VideoFrame | None]]:
@@ -69,6 +74,7 @@ class Decoder:
         """The wanted frames of one group, as they come out of the decoder."""
         packet = self._go_to(anchor)
         self.began_at_keyframe = packet is not None and packet.is_keyframe
+        self.has_lost = False
         missing, sent = set(wanted), set(wanted)
         while packet is not None:
             stamp = stamp_of(packet)
@@ -91,6 +97,7 @@ class Decoder:
         try:
             return self._context.decode(packet)
         except DAMAGE:
+            self.has_lost = True
             return []
 
     def _go_to(self, anchor: int) -> Packet[VideoStream] | None:
@@ -148,3 +155,19 @@ class Decoder:
         if packet.is_keyframe:
             self._last_key = stamp
         return packet
+
+
+def decode_earlier(
+    source: Source, settings: ReadingSettings, timeline: Timeline, candidate: Candidate
+) -> VideoFrame | None:
+    """A frame that came out damaged, decoded once more from the keyframe before the last; None when that is no better.
+
+    Streams that are refreshed bit by bit have keyframes that are whole some frames later only.
+    """
+    anchor = timeline.anchor(candidate.anchor - 1)
+    if anchor >= candidate.anchor:
+        return None
+    with opened(source) as container:
+        decoder = Decoder(container, pick_stream(container, source, settings))
+        ((_, frame),) = decoder.frames([replace(candidate, anchor=anchor)])
+    return None if frame is None or frame.is_corrupt else frame

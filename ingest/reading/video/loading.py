@@ -12,20 +12,19 @@ from PIL import Image as PillowImage
 from ingest.config import ReadingSettings
 from ingest.errors import SourceError, Unreadable
 from ingest.reading import Spool
+from ingest.reading.grids import grid_of
 from ingest.reading.imaging import Fit, to_content
 from ingest.reading.sampling import Candidate
 from ingest.reading.video import clips
-from ingest.reading.video.decoding import Decoder
+from ingest.reading.video.decoding import Decoder, decode_earlier
 from ingest.reading.video.pixels import Painter
 from ingest.reading.video.settling import Facts, part_texts
-from ingest.reading.video.sheets import cell_rendering, draw_sheet, grid_of
+from ingest.reading.video.sheets import draw_sheet
 from ingest.reading.video.stream import DAMAGE, Contents, opened, pick_stream, reason
 from ingest.types import Content, Image, Loaded, Part, Problem, Rendering, Source, Text, Video
 
 _CELL_QUALITY = 92
 """Cells of a contact sheet are encoded once more when the sheet is."""
-CLIP_FPS = 1.0
-"""The rate at which a model samples clips when the settings leave it open (model-facts §3.1)."""
 
 
 def encode(picture: PillowImage.Image, fit: Fit, rendering: Rendering, is_cell: bool) -> Image:
@@ -53,7 +52,6 @@ class Loader:
     ) -> None:
         self._source, self._rendering, self._settings = source, rendering, settings
         self._spool, self._contents = spool, contents
-        self._cell = cell_rendering(rendering, settings.contact_sheet)
         self._frames: dict[int, Image | None] = {}
 
     def load(self, parts: Sequence[Part]) -> Iterator[Loaded]:
@@ -108,13 +106,17 @@ class Loader:
         timeline = self._contents().timeline
         with opened(self._source) as container:
             stream = pick_stream(container, self._source, self._settings)
-            painter = Painter(stream.sample_aspect_ratio, self._cell, self._settings.max_pixels)
+            painter = Painter(
+                stream.sample_aspect_ratio, self._rendering, self._settings.max_pixels, self._settings.contact_sheet
+            )
             candidates = [Candidate(stamp, timeline.anchor(stamp), "even") for stamp in stamps]
             for candidate, frame in Decoder(container, stream).frames(candidates):
+                if frame is not None and frame.is_corrupt:
+                    frame = decode_earlier(self._source, self._settings, timeline, candidate) or frame
                 self._frames[candidate.stamp] = None
                 if frame is not None:
                     is_cell = self._settings.contact_sheet > 1
-                    image = encode(painter.paint(frame), painter.fit(frame), self._cell, is_cell)
+                    image = encode(painter.paint(frame), painter.fit(frame), self._rendering, is_cell)
                     self._frames[candidate.stamp] = image
                 yield None
 
@@ -147,5 +149,4 @@ class Loader:
             stream = pick_stream(container, self._source, self._settings)
             data = clips.cut(container, stream, self._contents().timeline, part, self._rendering)
         duration_s = part.moments[-1].end_s - part.moments[0].start_s
-        fps = self._settings.fps if self._settings.fps != "auto" else CLIP_FPS
-        return Video(data, clips.MEDIA_TYPE, duration_s, fps)
+        return Video(data, clips.MEDIA_TYPE, duration_s, self._rendering.clip_fps)

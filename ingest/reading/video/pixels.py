@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, ColorTrc, Interpolation, VideoRefor
 from PIL import Image as PillowImage
 
 from ingest.errors import TooLarge
+from ingest.reading.grids import most_cell_pixels
 from ingest.reading.imaging import Fit, fit_image
 from ingest.types import Rendering
 
@@ -38,9 +39,10 @@ _TO_709 = (1.660, -0.588, -0.073, 0.0, -0.125, 1.133, -0.008, 0.0, -0.018, -0.10
 class Painter:
     """Makes pictures of the frames of one stream."""
 
-    def __init__(self, sample_aspect: Fraction | None, rendering: Rendering, max_pixels: int) -> None:
+    def __init__(self, sample_aspect: Fraction | None, rendering: Rendering, max_pixels: int, cells: int = 1) -> None:
+        """`max_pixels` is the size a frame may decode to, `cells` how many of them share an image."""
         self._aspect = float(sample_aspect) if sample_aspect and 0.05 < float(sample_aspect) < 20 else 1.0
-        self._rendering = replace(rendering, max_pixels=rendering.frame_max_pixels)
+        self._rendering, self._cells = rendering, cells
         self._max_pixels = max_pixels
         self._scaler = VideoReformatter()
 
@@ -49,7 +51,8 @@ class Painter:
         width, height = round(frame.width * self._aspect), frame.height
         if abs(frame.rotation) % 180 == 90:
             width, height = height, width
-        return fit_image(max(1, width), height, self._rendering)
+        most = most_cell_pixels(width, height, self._cells, self._rendering)
+        return fit_image(max(1, width), height, replace(self._rendering, max_pixels=most))
 
     def paint(self, frame: VideoFrame) -> PillowImage.Image:
         """The frame as a picture in RGBX of the size that `fit` gives, without the margin of extreme strips.

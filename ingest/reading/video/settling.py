@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ingest.errors import Unreadable
 from ingest.reading import Probed, Spool
+from ingest.reading.grids import on_sheets
 from ingest.reading.sampling import tile
 from ingest.reading.video.likeness import compare, read_look
-from ingest.reading.video.sheets import grid_of
 from ingest.reading.video.subtitles import Cue, pauses, texts_of
 from ingest.types import Moment, Part, Problem, Rendering, TextStats
 
@@ -70,7 +70,7 @@ def settle(
         error = each.part.error and replace(each.part.error, part_index=index)
         parts.append(replace(each.part, index=index, moments=(moment,), is_break=is_break, error=error))
     if sheet > 1:
-        parts = list(_sheets(parts, sheet, rendering))
+        parts = list(on_sheets(parts, sheet, rendering))
     parts = _with_subtitles(parts, facts.cues)
     if facts.is_cut_off:
         parts.append(_missing(name, len(parts), facts, parts))
@@ -108,30 +108,6 @@ def _with_subtitles(parts: Sequence[Part], cues: Sequence[Cue]) -> list[Part]:
             part = replace(part, mode="both", text=TextStats.of(text), text_key=key)
         found.append(part)
     return found
-
-
-def _sheets(parts: Sequence[Part], count: int, rendering: Rendering) -> Iterator[Part]:
-    """Frames in order, so many to a sheet; one that cannot be read stays a part of its own, so that it is named."""
-    pending: list[Part] = []
-    index = 0
-    for part in (*parts, None):
-        if pending and (part is None or part.error is not None or len(pending) == count):
-            yield _sheet(index, pending, rendering)
-            index, pending = index + 1, []
-        if part is not None and part.error is not None:
-            yield replace(part, index=index, error=replace(part.error, part_index=index))
-            index += 1
-        elif part is not None:
-            pending.append(part)
-
-
-def _sheet(index: int, frames: Sequence[Part], rendering: Rendering) -> Part:
-    if len(frames) == 1:
-        return replace(frames[0], index=index)
-    grid = grid_of(len(frames), max(f.width_px for f in frames), max(f.height_px for f in frames), rendering)
-    moments = tuple(moment for frame in frames for moment in frame.moments)
-    width, height = grid.size
-    return replace(frames[0], index=index, width_px=width, height_px=height, moments=moments)
 
 
 def _missing(name: str, index: int, facts: Facts, parts: Sequence[Part]) -> Part:
