@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ingest.api import configure, extract, extract_async, plan, run, run_to_folder, stream
-    from ingest.config import AskingSettings, BudgetSettings, Config, Endpoint, PlanningSettings, ReadingSettings, Recipe
+    from ingest.config import (
+        AskingSettings,
+        BudgetSettings,
+        Config,
+        Endpoint,
+        PlanningSettings,
+        ReadingSettings,
+        Recipe,
+    )
     from ingest.errors import (
         ConfigError,
         IngestError,

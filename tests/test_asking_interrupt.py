@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,15 @@ def start(tmp_path: Path, server: Any) -> subprocess.Popen[str]:
     )
 
 
+def answers(ledger: Path) -> int:
+    """Answers on disk so far."""
+    try:
+        with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT])
 def test_an_interrupted_run_keeps_what_it_has_and_goes_on(number: signal.Signals, server: Any, tmp_path: Path) -> None:
     """A night's run that is stopped must not be paid for twice."""
@@ -85,7 +96,8 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(number: signal.Signals
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     run = start(tmp_path, server)
     deadline = time.monotonic() + ENDS_WITHIN_S
-    while server.calls < 5 and time.monotonic() < deadline and run.poll() is None:
+    ledger = tmp_path / "out" / ".ingest" / "ledger.sqlite"
+    while (server.calls < 5 or answers(ledger) < 3) and time.monotonic() < deadline and run.poll() is None:
         time.sleep(0.02)
     run.send_signal(number)
     _, told = run.communicate(timeout=ENDS_WITHIN_S)

@@ -145,6 +145,9 @@ def test_frames_have_a_detail_and_a_rate_of_their_own(folder: Path) -> None:
     shown = _choices(usual)
     assert not {"--image-detail low", "--pages text"} & shown.keys()
     assert (shown["--fps, half of it"].difference_usd or 0) < 0
+    sheets = shown["--contact-sheet 4"]
+    assert sheets.input_tokens_expected < usual.totals.input_tokens_expected * 0.6
+    assert (sheets.difference_usd or 0) < 0
     high = ingest.plan([folder], settings(asking={"image_detail": "high"}, reading={"fps": 2.0}))
     shown = _choices(high)
     assert shown["--fps 1"].input_tokens_expected < high.totals.input_tokens_expected

@@ -166,6 +166,24 @@ def test_ten_bits_become_eight_and_colours_stay(tmp_path: Path) -> None:
         assert all(abs(one - other) < 14 for one, other in zip(wanted, got, strict=True))
 
 
+@pytest.mark.parametrize(("transfer", "white"), [(16, 148), (18, 191)], ids=["PQ", "HLG"])
+def test_hdr_looks_as_on_an_ordinary_screen(tmp_path: Path, transfer: int, white: int) -> None:
+    """Phones record HDR: taken as it is, paper is grey and what stands on it pale.
+
+    `white` is the code value of paper, 203 cd/m² (ITU-R BT.2408, table 1: 58 % in PQ, 75 % in HLG).
+    """
+    bars = Image.new("RGB", (160, 96), "black")
+    for at, level in enumerate((0, white // 2, white, 255)):
+        bars.paste((level, level, level), (at * 40, 0, at * 40 + 40, 96))
+    data = encode_video([bars] * 3, "matroska", "libx265", pixel_format="yuv420p10le", transfer=transfer)
+    shown = _picture(_load(_open(tmp_path / "a.mkv", data))[0]).convert("L")
+    black, shadow, paper, lamp = (shown.getpixel((at * 40 + 20, 48)) for at in range(4))
+    assert black < 12
+    assert 25 < shadow < 110
+    assert 195 < paper < 245
+    assert paper < lamp
+
+
 def test_interlaced_pictures_have_no_comb(tmp_path: Path) -> None:
     """The two halves of a broadcast picture are taken at different times; text in motion tears apart."""
     fields = [Image.new("L", (160, 96), 255) for _ in range(2)]
@@ -445,6 +463,20 @@ def test_every_video_ends_as_the_catalogue_expects(corpus: Path) -> None:
         assert bool(problems) == (expected == "ok_partial"), (name, problems)
         first_s = item["measured"]["last_pts_s"] - item["measured"]["first_pts_s"]
         assert document.parts[-1].moments[-1].end_s >= first_s - 0.01, name
+
+
+def test_a_damaged_frame_is_named_and_not_shown(tmp_path: Path) -> None:
+    """A smeared picture must not pass for what was filmed: the record is partial, and says where."""
+    data = bytearray(encode_video(make_moving(60), g="60", bf="0"))
+    (tmp_path / "a.mp4").write_bytes(data)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        broken = next(packet for packet in container.demux(video=0) if packet.pts * packet.time_base >= 3.0)
+    data[broken.pos : broken.pos + 4] = b"\xff\xff\xff\xff"
+    document = _open(tmp_path / "a.mp4", bytes(data))
+    (bad,) = [part for part in document.parts if part.error is not None]
+    assert bad.moments[0].timestamp_s == pytest.approx(3.0)
+    assert "a.mp4: the frame at 3.00 s cannot be decoded" in (bad.error.message if bad.error else "")
+    _assert_tiles(document, 6.0)
 
 
 def test_a_spool_that_vanished_is_decoded_again(tmp_path: Path) -> None:

@@ -19,9 +19,12 @@ from fixtures.generator.lectures import film_lecture, lecture_truth, make_lectur
 from fixtures.generator.screens import Theme, draw_slide
 from ingest.asking.client import Client
 from ingest.engine import session
+from ingest.engine.blueprint import Blueprint
 from ingest.errors import ConfigError
 from ingest.local.server import create_app
+from ingest.planning.calibration import NO_REPLIES
 from ingest.showing.evaluation import Evaluation, EvaluationOptions, evaluate
+from ingest.types import Document, Moment, Part, Source
 from tests.test_main_job import run
 
 TIMES = ("slides/*/start_s", "slides/*/end_s", "steps/*/start_s", "fields/*/time_s", "decisions/*/time_s")
@@ -140,6 +143,25 @@ def test_a_slide_cut_by_a_chunk_border_is_one_slide(tmp_path: Path) -> None:
         assert slide["start_s"] == pytest.approx(truth["start_s"], abs=0.5)
         assert slide["end_s"] == pytest.approx(truth["end_s"], abs=0.5)
         assert slide["bullets"] == truth["bullets"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "reading", "expected"),
+    [({}, {}, (0, 1)), ({"context_parts": 2}, {}, (2, 2)), ({}, {"video": "native"}, (0, 0))],
+)
+def test_frames_at_a_border_are_shown_to_both_sides(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], reading: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    """What is on at a border of chunks is seen by both without being asked for; pages and clips would cost too much."""
+    monkeypatch.setenv("INGEST_API_KEY", "sk-test")
+    config = ingest.configure(
+        recipe="generic", profile="seed-2-0-pro", settings={"planning": asked, "reading": reading}
+    )
+    moment = Moment(0, 1, 25, 0.0, 0.0, 1.0)
+    parts = (Part(0, "page", "image"), Part(0, "frame", "image", moments=(moment,)))
+    source = Source("a", "file:///a", Path("a"), 0, "", "")
+    planners = [Blueprint(config).planner(Document(source, (part,)), NO_REPLIES) for part in parts]
+    assert tuple(planner.context_parts for planner in planners) == expected
 
 
 @pytest.mark.parametrize("protocol", ["chat", "responses"])

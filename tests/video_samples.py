@@ -62,9 +62,11 @@ def encode_video(
     pixel_format: str = "yuv420p",
     rotation: int = 0,
     aspect: Fraction | None = None,
+    transfer: int = 2,
     **options: str,
 ) -> bytes:
-    """A video of these pictures; `stamps` are their times in 1/1000 s instead of an even rate."""
+    """A video of these pictures; `stamps` are their times in 1/1000 s instead of an even rate, `transfer` the
+    number of the curve that they are said to follow."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream: av.VideoStream | None = None
@@ -79,12 +81,14 @@ def encode_video(
                     options = {"preset": "veryfast", **options}
                 if stamps is not None:
                     stream.codec_context.time_base = Fraction(1, 1000)
+                stream.codec_context.color_trc = transfer
                 if aspect is not None:
                     stream.codec_context.sample_aspect_ratio = aspect
                 if rotation:
                     stream.set_display_rotation(rotation)
                 stream.options = options
             frame = av.VideoFrame.from_image(picture)
+            frame.color_trc = transfer
             frame.pts = number if stamps is None else stamps[number]
             frame.time_base = Fraction(1, rate) if stamps is None else Fraction(1, 1000)
             output.mux(stream.encode(frame))
