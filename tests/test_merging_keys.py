@@ -151,6 +151,13 @@ def test_slide_that_comes_back_later_is_another() -> None:
     assert found[1] == slide("Facts", 4, 14)
 
 
+def test_slide_lasts_through_a_chunk_that_says_nothing_of_it() -> None:
+    """A chunk of one frame may see only what its neighbour told already; the slide goes on all the same."""
+    found = join([[slide("A", 0, None)], [], [slide("A", 20, 24)]], SLIDES, video(10, 10, 10))
+    assert found == [slide("A", 0, 24)]
+    assert len(join([[slide("A", 0, 5)], [], [slide("A", 20, 24)]], SLIDES, video(10, 10, 10))) == 2
+
+
 def test_slides_meet_on_the_frames_beside_the_border() -> None:
     """The last frame of one chunk and the first of the next are two seconds apart, and nothing was seen between."""
     assert len(join([[slide("A", 0, 8)], [slide("A", 10, 12)]], SLIDES, video(10, 10))) == 1

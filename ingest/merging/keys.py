@@ -215,6 +215,8 @@ def _join_neighbours(lists: Sequence[Sequence[Json]], listing: Listing) -> list[
     merged: list[_Group] = []
     before: list[_Group] = []
     for number, items in enumerate(lists):
+        if not items and number and _are_neighbours(listing, number):
+            continue  # what lasts through a chunk may have been said by its neighbours alone
         here: list[_Group] = []
         for item, value in enumerate(items):
             key = _key_of(value, listing.keys)
@@ -252,7 +254,7 @@ def _goes_on(group: _Group, key: _Key, lists: Sequence[Sequence[Json]], place: P
         start = _seconds(look_up(lists[number][item], listing.span[0]))
         if start is not None and end is not None:
             return _meet(end, start, listing, number)
-    return item == 0 and last[1] == len(lists[number - 1]) - 1
+    return item == 0 and last[1] == len(lists[last[0]]) - 1
 
 
 def _meet(end_s: float, start_s: float, listing: Listing, number: int) -> bool:
