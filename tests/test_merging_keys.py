@@ -151,11 +151,17 @@ def test_slide_that_comes_back_later_is_another() -> None:
     assert found[1] == slide("Facts", 4, 14)
 
 
-def test_slide_lasts_through_a_chunk_that_says_nothing_of_it() -> None:
-    """A chunk of one frame may see only what its neighbour told already; the slide goes on all the same."""
-    found = join([[slide("A", 0, None)], [], [slide("A", 20, 24)]], SLIDES, video(10, 10, 10))
-    assert found == [slide("A", 0, 24)]
-    assert len(join([[slide("A", 0, 5)], [], [slide("A", 20, 24)]], SLIDES, video(10, 10, 10))) == 2
+def test_slide_lasts_through_a_chunk_whose_row_was_a_copy() -> None:
+    """A chunk of one frame may see only what its neighbour owns; the slide goes on all the same."""
+    first, second, third = video(6)[0].owned
+    chunks = [Chunk(0, (first,)), Chunk(1, (second,), (first,)), Chunk(2, (third,), (second,))]
+    rows = [slide("A", 0, None), slide("A", 0, None), slide("A", 2, 6)]
+    cites = [Cite(first.number), Cite(first.number), Cite(second.number)]
+    schema = {"properties": {"f": {"type": "array", "items": {"type": "object"}}}}
+    partials = [
+        Partial(chunk, {"f": [row]}, {"/f/0": cite}) for chunk, row, cite in zip(chunks, rows, cites, strict=True)
+    ]
+    assert merge(partials, schema, {"/f": {"x-merge": "by-key", **SLIDES}}).data["f"] == [slide("A", 0, 6)]
 
 
 def test_slides_meet_on_the_frames_beside_the_border() -> None:
