@@ -301,10 +301,9 @@ class RunSummary(_Value):
     output: str | None = Field(None, description="Folder the records were written to")
 
 
-class Choice(_Value):
-    """What a job would cost with one setting changed, beside the present price."""
+class PlanFigures(_Value):
+    """Requests that would be sent, their tokens and their price. Chunks answered before need none."""
 
-    name: str = Field(description="The setting as an option of the command line")
     requests: int = 0
     dear_requests: int = Field(0, description="Of these, requests in a dearer price tier than the first")
     input_tokens_expected: int = 0
@@ -313,25 +312,23 @@ class Choice(_Value):
     output_tokens_ceiling: int = 0
     cost_usd_expected: Decimal | None = Decimal(0)
     cost_usd_ceiling: Decimal | None = Decimal(0)
+
+
+class Choice(PlanFigures):
+    """What a job would cost with one setting changed, beside the present price."""
+
+    name: str = Field(description="The setting as an option of the command line")
     difference_usd: Decimal | None = Field(Decimal(0), description="Expected price less that of the present settings")
     note: str = ""
 
 
-class PlanRow(_Value):
+class PlanRow(PlanFigures):
     """One document in a plan. `problem` is set when it cannot be read; it then costs nothing."""
 
     name: str
     pages: int = 0
     frames: int = 0
     chunks: int = 0
-    requests: int = Field(0, description="Requests that would be sent; chunks answered before need none")
-    dear_requests: int = Field(0, description="Of these, requests in a dearer price tier than the first")
-    input_tokens_expected: int = 0
-    input_tokens_safe: int = 0
-    output_tokens_expected: int = 0
-    output_tokens_ceiling: int = 0
-    cost_usd_expected: Decimal | None = Decimal(0)
-    cost_usd_ceiling: Decimal | None = Decimal(0)
     problem: str | None = None
 
 

@@ -179,6 +179,7 @@ def _sniff_zip(file: io.BufferedIOBase) -> str:
                 declared = archive.read("mimetype").decode("ascii", "replace").strip()
                 if re.fullmatch(r"[\w.+-]+/[\w.+-]+", declared):
                     return declared
+    # What zipfile raises on damage, encryption and compression methods it does not know.
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
         return _sniff_broken_zip(file)
     for member, media_type in _ZIP_MEMBERS:

@@ -15,6 +15,7 @@ from ingest.types import Source
 _MAX_PART_BYTES = 400_000_000
 """Unpacked size of one part; the largest sheet that Excel can show stays below."""
 
+# What zipfile raises on damage, encryption and compression methods it does not know.
 _ZIP_DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
