@@ -11,12 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ingest.api import configure, extract, extract_async, plan, run, run_to_folder, stream
+    from ingest.api import configure, extract, extract_async, open_ledger, plan, run, run_to_folder, stream
     from ingest.config import (
         AskingSettings,
         BudgetSettings,
         Config,
         Endpoint,
+        KeepingSettings,
         PlanningSettings,
         ReadingSettings,
         Recipe,
@@ -46,6 +47,7 @@ __all__ = [
     "Event",
     "Evidence",
     "IngestError",
+    "KeepingSettings",
     "LedgerError",
     "ModelError",
     "Observer",
@@ -64,6 +66,7 @@ __all__ = [
     "extract_async",
     "load_profile",
     "load_recipe",
+    "open_ledger",
     "plan",
     "profile_names",
     "recipe_from_schema",
@@ -74,8 +77,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": "configure extract extract_async plan run run_to_folder stream",
-    "config": "AskingSettings BudgetSettings Config Endpoint PlanningSettings ReadingSettings Recipe",
+    "api": "configure extract extract_async open_ledger plan run run_to_folder stream",
+    "config": "AskingSettings BudgetSettings Config Endpoint KeepingSettings PlanningSettings ReadingSettings Recipe",
     "errors": "ConfigError IngestError LedgerError ModelError OutputError ReplyError SourceError",
     "profile": "Profile load_profile profile_names",
     "recipes": "load_recipe recipe_from_schema recipe_names",

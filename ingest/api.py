@@ -15,7 +15,7 @@ from contextlib import aclosing
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,6 +25,9 @@ from ingest.profile import load_profile
 from ingest.recipes import build_config, load_recipe, recipe_from_schema
 from ingest.record import Plan, ProblemInfo, Record, RunSummary
 from ingest.types import JsonObject, Observer
+
+if TYPE_CHECKING:
+    from ingest.keeping.ledger import Ledger
 
 _M = TypeVar("_M", bound=BaseModel)
 _T = TypeVar("_T")
@@ -227,6 +230,20 @@ def run_to_folder(paths: Sequence[PathLike], config: Config, observer: Observer 
 
     _wait(drain())
     return summaries[0]
+
+
+def open_ledger(output: PathLike | None = None, url: str | None = None) -> Ledger:
+    """The ledger of an output folder, or of a database by its address: what runs cost, found and told.
+
+    Use it as a context manager. It does not keep others from writing.
+
+    Raises ConfigError when the folder holds none or the address is none, LedgerError when it cannot be opened.
+    """
+    from ingest.keeping.ledger import LEDGER_FOLDER, Ledger
+
+    if url is None and (output is None or not (Path(output) / LEDGER_FOLDER).is_dir()):
+        raise ConfigError(f"{output or 'the folder'} holds no ledger: nothing was ever run into it")
+    return Ledger(None if output is None else Path(output), is_shared=True, url=url)
 
 
 def plan(paths: Sequence[PathLike], config: Config, observer: Observer | None = None) -> Plan:

@@ -213,6 +213,22 @@ class BudgetSettings(_Settings):
         return self.max_cost_usd is not None or self.max_cost_per_document_usd is not None
 
 
+class KeepingSettings(_Settings):
+    """What lasts, and where: the ledger, and what of an earlier run is asked again."""
+
+    ledger: SecretStr | None = Field(
+        None, description="Database that keeps answers and money, as a SQLAlchemy URL; default: a file in OUT/.ingest"
+    )
+    claim_timeout_s: float = Field(
+        60.0, gt=0, description="Silence after which another run takes over what a dead one was asking"
+    )
+    fresh: bool = Field(False, description="Ask everything again, whatever was answered before")
+    retry: tuple[Literal["failed", "partial", "refused"], ...] = Field(
+        (), description="Only documents that ended so in earlier runs, and ask again what failed in them"
+    )
+    to: tuple[SecretStr, ...] = Field((), description="Where records go besides OUT: files and tables by URL")
+
+
 class Endpoint(_Settings):
     """Where requests go. With `local` the embedded engine answers in-process and no socket is opened."""
 
@@ -309,6 +325,7 @@ class Config(_Settings):
     asking: AskingSettings = AskingSettings()
     planning: PlanningSettings = PlanningSettings()
     budget: BudgetSettings = BudgetSettings()
+    keeping: KeepingSettings = KeepingSettings()
     jobs: int | None = Field(
         None, ge=1, le=64, description="Documents in flight; default: as many as calls at once, at least 4"
     )

@@ -27,6 +27,7 @@ from ingest.config import (
     BudgetSettings,
     Config,
     Endpoint,
+    KeepingSettings,
     PlanningSettings,
     ReadingSettings,
     Recipe,
@@ -161,6 +162,7 @@ def build_config(
     settings: dict[str, object] = {
         name: _validated(model, {**below[name], **over.get(name, {})}, f"{name}.") for name, model in _SECTIONS.items()
     }
+    settings["keeping"] = _validated(KeepingSettings, over.get("keeping", {}), "keeping.")
     if jobs is not None:
         settings["jobs"] = jobs
     top = {"recipe": recipe, "profile": profile, "endpoint": endpoint, "output": output, **settings}

@@ -37,6 +37,8 @@ class DocumentInfo(_Value):
     pages: int = Field(0, description="Pages (or images in a multi-image file)")
     frames: int = Field(0, description="Video frames kept")
     title: str | None = None
+    parent: str | None = Field(None, description="Name of the e-mail or archive that the document came in")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="What the caller's manifest says of it")
 
 
 class Evidence(_Value):

@@ -7,8 +7,8 @@ wire as JSON are pydantic models and live in `record.py` and `profile.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -47,7 +47,9 @@ class Source:
     """One file to ingest.
 
     `name` is the relative path that names its record; `path` is where the bytes are; `media_type` comes from the
-    bytes, and is "" when nothing recognises them.
+    bytes, and is "" when nothing recognises them. `uri` is where they came from. `parent` names the e-mail or archive
+    that held the file, `metadata` is what the caller's manifest says of it, and `fingerprint` tells cheaply whether it
+    changed since another look (size and time of change, or a store's tag); None when its place gives none.
     """
 
     name: str
@@ -56,6 +58,9 @@ class Source:
     size_bytes: int
     sha256: str
     media_type: str
+    parent: str | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    fingerprint: str | None = None
 
 
 _REPEATS = re.compile(r"(\S)\1{3,}")

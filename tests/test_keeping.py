@@ -12,7 +12,7 @@ import pytest
 from ingest.engine.accounts import spending_of
 from ingest.errors import Busy, LedgerError, NewerVersion, OutputError
 from ingest.keeping.ledger import Ending, Ledger, Start
-from ingest.keeping.migrations import MIGRATIONS
+from ingest.keeping.ledger.migrations import MIGRATIONS
 from ingest.keeping.sinks.files import FilesSink, record_path, write_whole
 from ingest.types import Bill, Observation, PageWords, Reply, Usage, Word
 

@@ -9,16 +9,17 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import annotated_types
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from ingest.config import AskingSettings, BudgetSettings, PlanningSettings, ReadingSettings
+from ingest.config import AskingSettings, BudgetSettings, KeepingSettings, PlanningSettings, ReadingSettings
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "reading": ReadingSettings,
     "asking": AskingSettings,
     "planning": PlanningSettings,
     "budget": BudgetSettings,
+    "keeping": KeepingSettings,
 }
 """Sections of the settings; an option for a field is named `<section>_<field>`."""
 
@@ -115,7 +116,11 @@ def _type_of(name: str, field: FieldInfo) -> dict[str, Any]:
         return {"type": click.Choice(get_args(kind)), "default": None}
     if kind is bool:
         return {"default": None}
+    if kind is SecretStr:
+        return {"type": str, "default": None, "metavar": "URL"}
     if get_origin(kind) is tuple:
+        if get_origin(get_args(kind)[0]) is Literal:
+            return {"type": click.Choice(get_args(get_args(kind)[0])), "default": None, "multiple": True}
         return {"type": Lines(), "default": None, "multiple": True, "metavar": "TEXT"}
     if kind is Decimal:
         return {"type": Dollars(), "default": None, "metavar": "USD"}

@@ -183,6 +183,8 @@ def make_failed_record(config: Config, source: Source, error: IngestError) -> Re
         sha256=source.sha256,
         media_type=source.media_type,
         size_bytes=source.size_bytes,
+        parent=source.parent,
+        metadata=dict(source.metadata),
     )
     is_late = isinstance(error, DeadlinePassed)
     problem = Problem("ask" if is_late else "read", error.code, error.message, error.part_index)
@@ -347,6 +349,8 @@ def _document_info(document: Document) -> DocumentInfo:
         sha256=source.sha256,
         media_type=source.media_type,
         size_bytes=source.size_bytes,
+        parent=source.parent,
+        metadata=dict(source.metadata),
         pages=sum(part.kind == "page" for part in document.parts),
         frames=sum(len(part.moments) for part in document.parts if part.kind == "frame"),
         title=document.title,

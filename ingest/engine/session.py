@@ -89,7 +89,8 @@ class Session:
         try:
             has_ledger = config.output is not None and (config.output / LEDGER_FOLDER).is_dir()
             folder = config.output if has_ledger or not self._is_dry else None
-            self.ledger = self._stack.enter_context(Ledger(folder, is_shared=self._is_dry))
+            url = None if config.keeping.ledger is None else config.keeping.ledger.get_secret_value()
+            self.ledger = self._stack.enter_context(Ledger(folder, is_shared=self._is_dry, url=url))
             self._learn(*self.ledger.observations(config.profile.model, config.endpoint.label))
             self.workers = await self._stack.enter_async_context(Workers(config.reading))
             if not self._is_dry:
@@ -251,10 +252,11 @@ class Session:
         config = self.config
         self.calibration = Calibration.of(self._observations, config.planning.safety_margin, config.profile.answers)
 
-    def write(self, record: Record[Any]) -> None:
-        """Put a record on disk."""
+    def write(self, record: Record[Any], fingerprint: str | None = None) -> None:
+        """Put a record on disk, and note in the ledger what became of the document."""
         if self._sink is not None:
             self._sink.write(record)
+        self.ledger.documents.store(self._run_id, record, fingerprint)
 
     def finish(
         self, rows: Sequence[DocumentRow], remaining: Remainder | None, planned: Forecast | None, elapsed_s: float

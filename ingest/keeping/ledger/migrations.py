@@ -86,4 +86,48 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             PRIMARY KEY (endpoint, model)
         )""",
     ),
+    # 3: what became of each document, every version of its record, and who is asking which chunk at present.
+    (
+        """CREATE TABLE documents (
+            name TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            at TEXT NOT NULL,
+            run_id INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            problem TEXT,
+            uri TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            fingerprint TEXT,
+            version_id INTEGER NOT NULL,
+            PRIMARY KEY (recipe, name)
+        )""",
+        """CREATE TABLE versions (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            at TEXT NOT NULL,
+            run_id INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            record_sha256 TEXT NOT NULL,
+            body BLOB
+        )""",
+        "CREATE INDEX versions_by_name ON versions (recipe, name, id)",
+        """CREATE TABLE owners (
+            id TEXT PRIMARY KEY,
+            run_id INTEGER NOT NULL,
+            host TEXT NOT NULL,
+            lock_path TEXT NOT NULL,
+            seen_at TEXT NOT NULL
+        )""",
+        """CREATE TABLE claims (
+            key TEXT PRIMARY KEY,
+            owner TEXT NOT NULL,
+            at TEXT NOT NULL
+        )""",
+    ),
+    # 4: digests and their deliveries.
+    (),
+    # 5: schedules.
+    (),
 )

@@ -8,30 +8,28 @@ One process writes; SQLite runs in WAL mode with full synchronisation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Literal, Self, TypeAlias, get_args
 
-from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import RowMapping, text
 
-from ingest.errors import Busy, LedgerError, NewerVersion
-from ingest.keeping.migrations import MIGRATIONS
+from ingest.errors import Busy, LedgerError
+from ingest.keeping.ledger.database import LEDGER_FOLDER, Database, now
+from ingest.keeping.ledger.digests import Digests
+from ingest.keeping.ledger.documents import Documents
+from ingest.keeping.ledger.schedules import Schedules
 from ingest.types import Bill, Json, Observation, PageWords, Reply, Rung, Usage, Word
 
-LEDGER_FOLDER = ".ingest"
+__all__ = ["LEDGER_FOLDER", "Booking", "Ending", "Ledger", "Posting", "Start"]
+
 Booking: TypeAlias = Literal["open", "usage", "worst", "free", "unknown"]
 """How a try stands on the books: sent and not yet settled; by the server's usage; at its worst case, since it died
 without usage; not at all, since it surely was not served; not known, from before worst cases were kept."""
 _MOST_TOKENS = 2**53
 _NO_USAGE = Usage()
 _LOCK_NAME = "lock"
-_FILE_NAME = "ledger.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +85,29 @@ class Posting:
 
 
 class Ledger:
-    """Answers and attempts of all runs into one output folder.
+    """Answers and attempts of all runs into one output folder, or into one database that several share.
 
-    `folder` is the output folder; None keeps everything in memory for one run. One run at a time writes: `is_shared` is
-    for those who only look. Raises NewerVersion when a newer
-    program wrote the file, Busy when another process holds it, LedgerError when it cannot be opened.
+    `folder` is the output folder, `url` the address of a database that takes the place of the file in it; with neither
+    everything is kept in memory for one run. One run at a time writes into a folder: `is_shared` is for those who only
+    look. `documents` holds what became of each document and every version of its record, `digests` what was told about
+    them, `schedules` the jobs of the scheduler.
+
+    Raises NewerVersion when a newer program wrote the ledger, Busy when another process holds it, LedgerError when it
+    cannot be opened, ConfigError when the address is none.
     """
 
-    def __init__(self, folder: Path | None, is_shared: bool = False) -> None:
-        self._where = "memory" if folder is None else str(folder / LEDGER_FOLDER / _FILE_NAME)
+    def __init__(self, folder: Path | None, is_shared: bool = False, url: str | None = None) -> None:
+        self._database = Database(folder, url)
         self._lock: IO[str] | None = None
-        self._engine = _open_engine(folder, self._where)
-        if folder is not None and not is_shared:
-            self._lock = _take_lock(folder)
-        try:
-            self._migrate()
-        except LedgerError:
-            self.close()
-            raise
+        self.documents = Documents(self._database)
+        self.digests = Digests(self._database)
+        self.schedules = Schedules(self._database)
+        if folder is not None and url is None and not is_shared:
+            try:
+                self._lock = _take_lock(folder)
+            except LedgerError:
+                self.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -114,30 +117,30 @@ class Ledger:
 
     def close(self) -> None:
         """Release the file."""
-        self._engine.dispose()
+        self._database.close()
         if self._lock is not None:
             self._lock.close()
 
     def start_run(self, recipe: str, model: str, endpoint: str) -> int:
         """Note a new run and give its number."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(
                 text(
                     "INSERT INTO runs (started_at, recipe, model, endpoint) VALUES (:at, :recipe, :model, :endpoint)"
                     " RETURNING id"
                 ),
-                {"at": _now(), "recipe": recipe, "model": model, "endpoint": endpoint},
+                {"at": now(), "recipe": recipe, "model": model, "endpoint": endpoint},
             )
             return int(row.scalar_one())
 
     def finish_run(self, run_id: int) -> None:
         """Note that a run came to its end."""
-        with self._transaction() as connection:
-            connection.execute(text("UPDATE runs SET finished_at = :at WHERE id = :id"), {"at": _now(), "id": run_id})
+        with self._database.transaction() as connection:
+            connection.execute(text("UPDATE runs SET finished_at = :at WHERE id = :id"), {"at": now(), "id": run_id})
 
     def answer(self, key: str) -> Reply | None:
         """The answer stored under a request key, None when it was never received."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(text("SELECT * FROM answers WHERE key = :key"), {"key": key}).mappings().first()
         if row is None:
             return None
@@ -152,7 +155,7 @@ class Ledger:
 
     def has_answer(self, key: str) -> bool:
         """Whether an answer is stored under a request key."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return connection.execute(text("SELECT 1 FROM answers WHERE key = :key"), {"key": key}).first() is not None
 
     def store_answer(
@@ -171,7 +174,7 @@ class Ledger:
         """
         values = {
             "key": key,
-            "at": _now(),
+            "at": now(),
             "model": reply.model,
             "text": reply.text,
             "finish_reason": reply.finish_reason,
@@ -182,7 +185,7 @@ class Ledger:
             "cached": reply.usage.cached_tokens,
             "page_words": _page_words_to_json(reply.page_words),
         }
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(text(_STORE_ANSWER), values)
             if attempt_id is not None and ending is not None:
                 connection.execute(text(_SETTLE), _ending_values(attempt_id, ending))
@@ -197,31 +200,31 @@ class Ledger:
         values = {
             "run": run_id,
             "key": start.key,
-            "at": _now(),
+            "at": now(),
             "document": start.document,
             "recipe": start.recipe,
             "number": start.number,
             "is_repeat": int(start.is_repeat),
             "worst": _money_text(start.worst_usd),
         }
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return int(connection.execute(text(_START), values).scalar_one())
 
     def settle_attempt(self, attempt_id: int, ending: Ending) -> None:
         """Note how a try ended and what is booked for it."""
-        self._write(_SETTLE, _ending_values(attempt_id, ending))
+        self._database.write(_SETTLE, _ending_values(attempt_id, ending))
 
     def postings(self, run_id: int | None = None) -> tuple[Posting, ...]:
         """Every try of a run, or of all runs, as it stands on the books, oldest first."""
         statement = "SELECT * FROM attempts WHERE :run IS NULL OR run_id = :run ORDER BY id"
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(text(statement), {"run": run_id}).mappings().all()
         return tuple(_posting(row) for row in rows)
 
     def open_attempts(self, before_run: int) -> tuple[Posting, ...]:
         """Tries that runs before this one sent and never settled, since they were killed: they may have been billed."""
         statement = "SELECT * FROM attempts WHERE booking = 'open' AND run_id < :run ORDER BY id"
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(text(statement), {"run": before_run}).mappings().all()
         return tuple(_posting(row) for row in rows)
 
@@ -231,7 +234,7 @@ class Ledger:
             "SELECT counts, owned_tokens, input_tokens, output_tokens FROM observations"
             " WHERE model = :model AND endpoint = :endpoint ORDER BY id DESC LIMIT :limit"
         )
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(text(statement), {"model": model, "endpoint": endpoint, "limit": limit}).all()
         return tuple(
             Observation(tuple((str(kind), int(count)) for kind, count in json.loads(counts)), owned, sent, received)
@@ -240,59 +243,33 @@ class Ledger:
 
     def partition(self, key: str) -> Json | None:
         """How a document, or a chunk that had to be split, was cut when it was first asked; None when it never was."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(text("SELECT chunks FROM partitions WHERE key = :key"), {"key": key}).first()
         return None if row is None else json.loads(row[0])
 
     def store_partition(self, key: str, chunks: Json) -> None:
         """Keep how a document or a chunk is cut, so that it is asked for in the same pieces ever after."""
-        self._write(
+        self._database.write(
             "INSERT INTO partitions (key, at, chunks) VALUES (:key, :at, :chunks)"
             " ON CONFLICT (key) DO UPDATE SET chunks = excluded.chunks, at = excluded.at",
-            {"key": key, "at": _now(), "chunks": json.dumps(chunks, separators=(",", ":"))},
+            {"key": key, "at": now(), "chunks": json.dumps(chunks, separators=(",", ":"))},
         )
 
     def rung(self, endpoint: str, model: str) -> Rung | None:
         """The rung of the ladder that worked last for a model behind an endpoint."""
         statement = "SELECT rung FROM rungs WHERE endpoint = :endpoint AND model = :model"
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(text(statement), {"endpoint": endpoint, "model": model}).first()
         found = None if row is None else row[0]
         return next((rung for rung in get_args(Rung) if rung == found), None)
 
     def store_rung(self, endpoint: str, model: str, rung: Rung) -> None:
         """Remember the rung that works for a model behind an endpoint."""
-        self._write(
+        self._database.write(
             "INSERT INTO rungs (endpoint, model, at, rung) VALUES (:endpoint, :model, :at, :rung)"
             " ON CONFLICT (endpoint, model) DO UPDATE SET rung = excluded.rung, at = excluded.at",
-            {"endpoint": endpoint, "model": model, "at": _now(), "rung": rung},
+            {"endpoint": endpoint, "model": model, "at": now(), "rung": rung},
         )
-
-    def _write(self, statement: str, values: Mapping[str, object]) -> None:
-        with self._transaction() as connection:
-            connection.execute(text(statement), values)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        """One transaction; the database's own exceptions end here."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise _translate(error, self._where) from error
-
-    def _migrate(self) -> None:
-        with self._transaction() as connection:
-            connection.execute(text("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, at TEXT)"))
-            done = int(connection.execute(text("SELECT COALESCE(MAX(number), 0) FROM migrations")).scalar_one())
-        if done > len(MIGRATIONS):
-            raise NewerVersion(
-                f"the ledger {self._where} has version {done}, this program knows {len(MIGRATIONS)}:"
-                " update ingest, or choose another output folder"
-            )
-        for number in range(done + 1, len(MIGRATIONS) + 1):
-            with self._transaction() as connection:
-                _apply(connection, number)
 
 
 _STORE_ANSWER = (
@@ -321,7 +298,7 @@ _OBSERVE = (
 
 def _learned_values(model: str, endpoint: str, observation: Observation) -> dict[str, object]:
     return {
-        "at": _now(),
+        "at": now(),
         "model": model,
         "endpoint": endpoint,
         "counts": json.dumps([list(pair) for pair in observation.counts], separators=(",", ":")),
@@ -385,25 +362,6 @@ def _money(value: str | None) -> Decimal | None:
     return None if value is None else Decimal(value)
 
 
-def _apply(connection: Connection, number: int) -> None:
-    """One step and its mark in one transaction."""
-    for statement in MIGRATIONS[number - 1]:
-        connection.execute(text(statement))
-    connection.execute(text("INSERT INTO migrations (number, at) VALUES (:n, :at)"), {"n": number, "at": _now()})
-
-
-def _open_engine(folder: Path | None, where: str) -> Engine:
-    if folder is None:
-        return create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    try:
-        (folder / LEDGER_FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LedgerError(f"cannot create {folder / LEDGER_FOLDER}: {error.strerror}; choose a writable -o") from error
-    engine = create_engine(f"sqlite:///{where}", connect_args={"check_same_thread": False, "timeout": 5})
-    event.listen(engine, "connect", _configure_sqlite)
-    return engine
-
-
 def _take_lock(folder: Path) -> IO[str]:
     """The lock on an output folder, let go when the file is closed or the process ends.
 
@@ -424,20 +382,6 @@ def _take_lock(folder: Path) -> IO[str]:
     return lock
 
 
-def _configure_sqlite(connection: object, _: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]  # a raw DBAPI connection has no common type
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-
-
-def _translate(error: DBAPIError, where: str) -> LedgerError:
-    reason = str(error.orig)
-    if "locked" in reason or "busy" in reason:
-        return Busy(f"another process holds the ledger {where}; wait for it or choose another output folder")
-    return LedgerError(f"the ledger {where} cannot be used: {reason}")
-
-
 def _page_words_to_json(pages: tuple[PageWords, ...]) -> str:
     rows = [
         [page.part_number, [[*(round(edge, 5) for edge in word.bbox), word.text] for word in page.words], page.time_s]
@@ -451,7 +395,3 @@ def _page_words_from_json(value: str) -> tuple[PageWords, ...]:
         PageWords(number, tuple(Word(row[4], (row[0], row[1], row[2], row[3])) for row in words), *time_s)
         for number, words, *time_s in json.loads(value)
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
