@@ -126,8 +126,8 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             at TEXT NOT NULL
         )""",
     ),
-    # 4: digests and their deliveries.
+    # 4: digests.
     (),
-    # 5: schedules.
+    # 5: schedules and deliveries.
     (),
 )
