@@ -11,7 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ingest.api import configure, extract, extract_async, open_ledger, plan, run, run_to_folder, stream
+    from ingest.api import (
+        Ingestor,
+        configure,
+        extract,
+        extract_async,
+        open_ledger,
+        plan,
+        run,
+        run_to_folder,
+        stream,
+    )
     from ingest.config import (
         AskingSettings,
         BudgetSettings,
@@ -34,7 +44,7 @@ if TYPE_CHECKING:
     from ingest.profile import Profile, load_profile, profile_names
     from ingest.recipes import load_recipe, recipe_from_schema, recipe_names
     from ingest.record import Evidence, Plan, Record, RunSummary
-    from ingest.types import Event, Observer
+    from ingest.types import Event, Input, Observer
 
 __version__ = "0.1.0"
 
@@ -47,6 +57,8 @@ __all__ = [
     "Event",
     "Evidence",
     "IngestError",
+    "Ingestor",
+    "Input",
     "KeepingSettings",
     "LedgerError",
     "ModelError",
@@ -77,13 +89,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": "configure extract extract_async open_ledger plan run run_to_folder stream",
+    "api": "Ingestor configure extract extract_async open_ledger plan run run_to_folder stream",
     "config": "AskingSettings BudgetSettings Config Endpoint KeepingSettings PlanningSettings ReadingSettings Recipe",
     "errors": "ConfigError IngestError LedgerError ModelError OutputError ReplyError SourceError",
     "profile": "Profile load_profile profile_names",
     "recipes": "load_recipe recipe_from_schema recipe_names",
     "record": "Evidence Plan Record RunSummary",
-    "types": "Event Observer",
+    "types": "Event Input Observer",
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +52,10 @@ class ReadingSettings(_Settings):
     max_file_bytes: int = Field(2_000_000_000, ge=1, description="Size of one file")
     call_timeout_s: float = Field(60.0, gt=0, description="Time a worker may spend on opening a file or on one page")
     worker_memory_bytes: int = Field(3_000_000_000, ge=500_000_000, description="Address space of one worker process")
+    worker_cpu_s: float = Field(120.0, gt=0, description="Processor time a worker may spend on the same")
+    max_output_bytes: int = Field(
+        250_000_000, ge=1_000_000, description="Bytes one call of a worker may send back, and one file it writes may have"
+    )
     workers: int = Field(2, ge=1, description="Worker processes for rendering and decoding")
     spool_bytes: int = Field(1_000_000_000, ge=0, description="Disk space for frames between opening and sending")
 
@@ -229,6 +235,55 @@ class KeepingSettings(_Settings):
     to: tuple[SecretStr, ...] = Field((), description="Where records go besides OUT: files and tables by URL")
 
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+class FindingSettings(_Settings):
+    """Which documents, and how the bytes of those that are no local files come here."""
+
+    manifest: tuple[str, ...] = Field((), description="List of documents: CSV, JSON Lines, Parquet or one URI a line")
+    include: tuple[str, ...] = Field((), description="Only documents whose name matches a pattern such as *.pdf")
+    exclude: tuple[str, ...] = Field((), description="No documents whose name matches a pattern such as drafts/*")
+    since: str | None = Field(None, description="Only documents changed since 2026-01-31[T12:00], or within 36h or 7d")
+    changed_only: bool = Field(False, description="Leave out what has a complete record and did not change since")
+    staged_bytes: int = Field(
+        4_000_000_000, ge=1, description="Disk space for downloads and unpacked files that wait to be read"
+    )
+    fetch_timeout_s: float = Field(600.0, gt=0, description="Time one download may take")
+    fetch_attempts: int = Field(3, ge=1, description="Tries of a download that fails in a way that may pass")
+    unpack: bool = Field(True, description="Read attachments of e-mails and members of archives as documents, too")
+    unpack_timeout_s: float = Field(300.0, gt=0, description="Time that unpacking one e-mail or archive may take")
+    max_depth: int = Field(3, ge=1, le=10, description="Containers within containers that are opened")
+    max_members: int = Field(1_000, ge=1, description="Documents taken from one e-mail or archive")
+    max_member_bytes: int = Field(250_000_000, ge=1, description="Size of one document in an e-mail or archive")
+    max_unpacked_bytes: int = Field(2_000_000_000, ge=1, description="What one e-mail or archive may unpack to")
+    max_unpacked_ratio: int = Field(
+        100, ge=1, description="How many times its own size an archive beyond 100 MB may unpack to"
+    )
+
+    @field_validator("since")
+    @classmethod
+    def _is_time(cls, value: str | None) -> str | None:
+        if value is not None:
+            since_s(value, 0.0)
+        return value
+
+
+def since_s(text: str, now_s: float) -> float:
+    """A time such as `2026-01-31T12:00` (local unless it says otherwise), or a duration such as `36h` before `now_s`.
+
+    In seconds since 1970. Raises ValueError when it is neither.
+    """
+    duration = _DURATION.fullmatch(text.strip())
+    if duration is not None:
+        return now_s - float(duration[1]) * _UNIT_S[duration[2]]
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a time such as 2026-01-31T12:00 nor a duration such as 36h") from None
+
+
 class Endpoint(_Settings):
     """Where requests go. With `local` the embedded engine answers in-process and no socket is opened."""
 
@@ -302,6 +357,7 @@ class Recipe(_Settings):
     checks: tuple[str | JsonObject, ...] = Field(
         (), description="Checks such as net + tax = gross; a text, or a table with that and tolerance"
     )
+    digest: JsonObject = Field(default_factory=dict, description="What digests of such records tell; read by their job")
 
     @property
     def schema_sha256(self) -> str:
@@ -326,6 +382,7 @@ class Config(_Settings):
     planning: PlanningSettings = PlanningSettings()
     budget: BudgetSettings = BudgetSettings()
     keeping: KeepingSettings = KeepingSettings()
+    finding: FindingSettings = FindingSettings()
     jobs: int | None = Field(
         None, ge=1, le=64, description="Documents in flight; default: as many as calls at once, at least 4"
     )

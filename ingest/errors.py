@@ -9,6 +9,7 @@
                               ContentRefused
       ReplyError 5            an answer came and cannot be used: Truncated, Malformed, OffSchema
       BudgetReached 1         the limit on money would be passed; what was bought is kept
+      Cancelled 1             the caller wanted it to end; what was bought is kept
       LedgerError 6           Busy (retryable), NewerVersion
       OutputError 7           a result cannot be written
 
@@ -30,6 +31,9 @@ class IngestError(Exception):
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
     code: ClassVar[str] = "error"
+
+    record: object = None
+    """The record that the error stands for, where the caller wants errors and not records."""
 
     def __init__(self, message: str, part_index: int | None = None) -> None:
         super().__init__(message, part_index)
@@ -202,6 +206,12 @@ class BudgetReached(IngestError):
     """The next call could pass the limit on money. It was not sent; everything bought so far is kept."""
 
     code = "budget"
+
+
+class Cancelled(IngestError):
+    """The caller ended what was under way; everything answered so far is kept."""
+
+    code = "cancelled"
 
 
 class LedgerError(IngestError):

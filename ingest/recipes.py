@@ -1,8 +1,9 @@
 """Recipes and schemas: from a name, a folder, a file or a class to a `Recipe`, and from a recipe to a `Config`.
 
 A recipe is a folder with `recipe.toml` (name, description, and the optional tables `[reading] [asking] [planning]
-[merge]` and `[[check]]`), `schema.json` and, if there is something to say, `instructions.md`. `[merge]` maps the path
-of a field (`lines/*/amount`) to a merge rule, a `[[check]]` says what must hold (`net + tax = gross`).
+[merge] [digest]` and `[[check]]`), `schema.json` and, if there is something to say, `instructions.md`. `[merge]` maps
+the path of a field (`lines/*/amount`) to a merge rule, a `[[check]]` says what must hold (`net + tax = gross`),
+`[digest]` is for the job that makes digests.
 Packages offer folders of recipes through the entry point group `ingest.recipes`.
 """
 
@@ -27,6 +28,7 @@ from ingest.config import (
     BudgetSettings,
     Config,
     Endpoint,
+    FindingSettings,
     KeepingSettings,
     PlanningSettings,
     ReadingSettings,
@@ -75,6 +77,7 @@ class _RecipeFile(BaseModel):
     budget: dict[str, Any] = {}
     merge: dict[str, str | dict[str, Any]] = {}
     check: list[str | dict[str, Any]] = []
+    digest: dict[str, Any] = {}
 
 
 def offered_recipes() -> tuple[Offer, ...]:
@@ -163,6 +166,7 @@ def build_config(
         name: _validated(model, {**below[name], **over.get(name, {})}, f"{name}.") for name, model in _SECTIONS.items()
     }
     settings["keeping"] = _validated(KeepingSettings, over.get("keeping", {}), "keeping.")
+    settings["finding"] = _validated(FindingSettings, over.get("finding", {}), "finding.")
     if jobs is not None:
         settings["jobs"] = jobs
     top = {"recipe": recipe, "profile": profile, "endpoint": endpoint, "output": output, **settings}
@@ -236,6 +240,7 @@ def _read_recipe(folder: Traversable, default_name: str) -> Recipe:
         budget=head.budget,
         merge=head.merge,
         checks=tuple(head.check),
+        digest=head.digest,
     )
 
 

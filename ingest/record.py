@@ -157,12 +157,18 @@ class Record(BaseModel, Generic[T]):
     coverage: Coverage = Coverage()
     problems: tuple[ProblemInfo, ...] = ()
     notes: tuple[ProblemInfo, ...] = Field(
-        (), description="What was changed in a value to fit the schema, such as a date written as YYYY-MM-DD"
+        (),
+        description="What was put right: in the file while reading it, in a value to fit the schema (a date written as"
+        " YYYY-MM-DD)",
     )
     usage: UsageInfo = UsageInfo()
     model: ModelInfo
     recipe: RecipeInfo
     keys: tuple[str, ...] = Field((), description="Request keys of the answers used, in chunk order")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A record of a caller's class is of a class made on the way, which another process cannot look up by its name.
+        return _restored, (type(self).__pydantic_generic_metadata__["args"], self.__getstate__())
 
     def to_json(self, indent: int | None = 2) -> str:
         """The record as JSON text: keys in the declared order, evidence without empty fields."""
@@ -176,6 +182,13 @@ class Record(BaseModel, Generic[T]):
                 for empty in [name for name, item in place.items() if item is None]:
                     del place[empty]
         return value
+
+
+def _restored(arguments: tuple[Any, ...], state: dict[Any, Any]) -> Record[Any]:
+    kind: type[Record[Any]] = Record[arguments] if arguments else Record  # type: ignore[valid-type]
+    record = kind.__new__(kind)
+    record.__setstate__(state)
+    return record
 
 
 def status_of(coverage: Coverage, is_valid: bool) -> Status:

@@ -6,12 +6,15 @@ wire as JSON are pydantic models and live in `record.py` and `profile.py`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+from ingest.errors import ConfigError
 
 Json: TypeAlias = Any
 """A JSON value: dict, list, str, int, float, bool or None. The one place where `Any` is allowed."""
@@ -40,6 +43,32 @@ class Problem:
     code: str
     message: str
     part_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A document as a program hands it over: one of a path or URL, bytes, or a file opened for reading bytes.
+
+    `name` names the record; bytes need one, and a file unless it has its own. `metadata` is carried into the record
+    and has to be JSON. A file is read once, from where it stands to its end, and is not closed.
+
+    Raises ConfigError when there is not exactly one of the three, or no name.
+    """
+
+    uri: str | os.PathLike[str] | None = None
+    data: bytes | None = field(default=None, repr=False)
+    file: BinaryIO | None = None
+    name: str = ""
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if sum(each is not None for each in (self.uri, self.data, self.file)) != 1:
+            raise ConfigError("an input is one of uri, data and file: give exactly one")
+        own = getattr(self.file, "name", "")
+        if not self.name and isinstance(own, str) and self.uri is None:
+            object.__setattr__(self, "name", own.replace("\\", "/").rpartition("/")[2])
+        if not self.name and self.uri is None:
+            raise ConfigError("bytes have no name of their own: give the input a name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +241,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A probed source: its parts in reading order, and what was found wrong while probing."""
+    """A probed source: its parts in reading order, and what was found wrong while probing.
+
+    `notes` are what was put right and cost nothing, such as a damaged table of contents.
+    """
 
     source: Source
     parts: tuple[Part, ...]
     title: str | None = None
     problems: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
 
     @property
     def medium(self) -> Medium:

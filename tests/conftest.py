@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ingest.local.eyes import EYES
+from tests.postgres import postgres
+
+__all__ = ["corpus", "fixtures_folder", "postgres"]
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ocr_process() -> Iterator[None]:
+    """One OCR process for all tests: its models take seconds to load."""
+    with EYES.in_use():
+        yield
 
 
 @pytest.fixture(scope="session")

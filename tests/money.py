@@ -163,8 +163,8 @@ class Job:
     @property
     def postings(self) -> tuple[Posting, ...]:
         """Every try of all its runs."""
-        with Ledger(self.output, is_shared=True) as ledger:
-            return ledger.postings()
+        with Ledger(self.output) as ledger:
+            return ledger.attempts.postings()
 
     def bought_twice(self) -> list[str]:
         """Request keys whose answer was paid for more than once."""

@@ -435,8 +435,8 @@ def test_status_repeats_the_runs_report_and_exit_code(finished: Path) -> None:
 def test_status_shows_the_books_of_a_run_that_was_killed(tmp_path: Path) -> None:
     """Without run.json the ledger still knows what may have been billed."""
     with Ledger(tmp_path / "out") as ledger:
-        run = ledger.start_run("receipts", "m", "e")
-        ledger.start_attempt(run, Start("k", "a.pdf", "receipts", 1, False, Decimal("0.25")))
+        run = ledger.runs.start("receipts", "m", "e")
+        ledger.attempts.start(run, Start("k", "a.pdf", "receipts", 1, False, Decimal("0.25")))
     result = call("status", "out")
     assert result.exit_code == 1
     assert "No run has ended in out" in result.stdout

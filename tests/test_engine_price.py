@@ -235,8 +235,8 @@ def test_a_killed_run_leaves_the_worst_case_on_the_books(tmp_path: Path, model: 
     write_text(tmp_path / "in" / "a.txt", 9)
     program = _KILLED.format(folder=str(tmp_path / "in"), output=str(tmp_path / "out"))
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 9
-    with Ledger(tmp_path / "out", is_shared=True) as ledger:
-        books = spending_of(ledger.postings())
+    with Ledger(tmp_path / "out") as ledger:
+        books = spending_of(ledger.attempts.postings())
     assert books.unsettled_calls >= 1
     assert books.unsettled_usd is not None
     assert books.unsettled_usd >= CALL

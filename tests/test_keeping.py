@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.engine.accounts import spending_of
-from ingest.errors import Busy, LedgerError, NewerVersion, OutputError
+from ingest.errors import LedgerError, NewerVersion, OutputError
 from ingest.keeping.ledger import Ending, Ledger, Start
 from ingest.keeping.ledger.migrations import MIGRATIONS
 from ingest.keeping.sinks.files import FilesSink, record_path, write_whole
@@ -30,19 +30,19 @@ REPLY = Reply(
 def test_an_answer_outlives_the_process(tmp_path: Path) -> None:
     """A rerun finds everything that was received, usage and read words included."""
     with Ledger(tmp_path) as ledger:
-        ledger.store_answer("k", REPLY)
+        ledger.answers.store("k", REPLY)
     with Ledger(tmp_path) as ledger:
-        assert ledger.answer("k") == REPLY
-        assert ledger.has_answer("k")
-        assert ledger.answer("other") is None
+        assert ledger.answers.get("k") == REPLY
+        assert ledger.answers.has("k")
+        assert ledger.answers.get("other") is None
 
 
 def test_the_first_answer_stays(tmp_path: Path) -> None:
     """Two racing calls for one key must not change a record that was already written."""
     with Ledger(tmp_path) as ledger:
-        ledger.store_answer("k", REPLY)
-        ledger.store_answer("k", Reply("{}", "stop", Usage(), "m"))
-        assert ledger.answer("k") == REPLY
+        ledger.answers.store("k", REPLY)
+        ledger.answers.store("k", Reply("{}", "stop", Usage(), "m"))
+        assert ledger.answers.get("k") == REPLY
 
 
 def start(key: str = "k", worst: str | None = "0.5", number: int = 1) -> Start:
@@ -53,14 +53,14 @@ def start(key: str = "k", worst: str | None = "0.5", number: int = 1) -> Start:
 def test_a_try_is_on_the_books_before_it_is_sent_and_stays_there_after_a_crash(tmp_path: Path) -> None:
     """A killed run may have been billed for what it sent: the most it can have cost must not be forgotten."""
     with Ledger(tmp_path) as ledger:
-        run = ledger.start_run("invoices", "m", "e")
-        ledger.start_attempt(run, start())
+        run = ledger.runs.start("invoices", "m", "e")
+        ledger.attempts.start(run, start())
     with Ledger(tmp_path) as ledger:
-        later = ledger.start_run("invoices", "m", "e")
-        (left,) = ledger.open_attempts(later)
+        later = ledger.runs.start("invoices", "m", "e")
+        (left,) = ledger.attempts.left_open(later)
         assert (left.booking, left.document, left.booked_usd) == ("open", "a.pdf", Decimal("0.5"))
-        assert spending_of(ledger.open_attempts(later)).unsettled_usd == Decimal("0.5")
-        assert ledger.postings(later) == ()
+        assert spending_of(ledger.attempts.left_open(later)).unsettled_usd == Decimal("0.5")
+        assert ledger.attempts.postings(later) == ()
 
 
 def test_an_answer_and_the_settlement_of_its_try_are_one(tmp_path: Path) -> None:
@@ -69,37 +69,37 @@ def test_an_answer_and_the_settlement_of_its_try_are_one(tmp_path: Path) -> None
     ending = Ending("answered", "", 0.1, "usage", REPLY.usage, bill, bill.total_usd, is_cut_off=True)
     learned = ("m", "e", Observation((("text", 90), ("fixed", 20)), 90, 120, 25))
     with Ledger(tmp_path) as ledger:
-        run = ledger.start_run("invoices", "m", "e")
-        number = ledger.start_attempt(run, start())
-        ledger.store_answer("k", REPLY, attempt_id=number, ending=ending, learned=learned)
+        run = ledger.runs.start("invoices", "m", "e")
+        number = ledger.attempts.start(run, start())
+        ledger.answers.store("k", REPLY, settled=(number, ending), learned=learned)
     with Ledger(tmp_path) as ledger:
-        (posting,) = ledger.postings(run)
+        (posting,) = ledger.attempts.postings(run)
         assert (posting.booking, posting.bill, posting.usage) == ("usage", bill, REPLY.usage)
         assert posting.booked_usd == Decimal("0.2300001")
         assert posting.is_cut_off
-        assert ledger.answer("k") == REPLY
-        assert ledger.observations("m", "e") == (learned[2],)
-        assert ledger.observations("m", "other") == ()
+        assert ledger.answers.get("k") == REPLY
+        assert ledger.learned.observations("m", "e") == (learned[2],)
+        assert ledger.learned.observations("m", "other") == ()
 
 
 def test_where_the_money_went() -> None:
     """Lost calls are listed apart at their worst case, repeats and cut-off answers by what they cost."""
     with Ledger(None) as ledger:
-        run = ledger.start_run("invoices", "m", "e")
+        run = ledger.runs.start("invoices", "m", "e")
         bill = Bill(127_999, Decimal("0.1"), Decimal("0.01"), Decimal("0.2"), Decimal("0.04"))
         paid = Ending("answered", "", 0.1, "usage", Usage(100, 20, 5, 10), bill, bill.total_usd)
-        ledger.settle_attempt(
-            ledger.start_attempt(run, start()), Ending("disconnected", "", 1, "worst", booked_usd=WORST)
+        ledger.attempts.settle(
+            ledger.attempts.start(run, start()), Ending("disconnected", "", 1, "worst", booked_usd=WORST)
         )
-        ledger.settle_attempt(ledger.start_attempt(run, start(number=2)), paid)
-        ledger.settle_attempt(ledger.start_attempt(run, start("l")), replace(paid, is_cut_off=True))
-        ledger.settle_attempt(
-            ledger.start_attempt(run, start("m")), Ending("not_sent", "", 0, "free", booked_usd=NOTHING)
+        ledger.attempts.settle(ledger.attempts.start(run, start(number=2)), paid)
+        ledger.attempts.settle(ledger.attempts.start(run, start("l")), replace(paid, is_cut_off=True))
+        ledger.attempts.settle(
+            ledger.attempts.start(run, start("m")), Ending("not_sent", "", 0, "free", booked_usd=NOTHING)
         )
-        ledger.settle_attempt(
-            ledger.start_attempt(run, start("m")), Ending("rate_limited", "", 0, "free", booked_usd=NOTHING)
+        ledger.attempts.settle(
+            ledger.attempts.start(run, start("m")), Ending("rate_limited", "", 0, "free", booked_usd=NOTHING)
         )
-        spending = spending_of(ledger.postings(run))
+        spending = spending_of(ledger.attempts.postings(run))
     assert spending.calls == 4
     assert spending.total_usd == Decimal("1.2")
     assert (spending.confirmed_usd, spending.unconfirmed_usd, spending.unconfirmed_calls) == (Decimal("0.7"), WORST, 1)
@@ -113,23 +113,24 @@ def test_where_the_money_went() -> None:
 def test_a_price_that_is_not_known_is_not_nothing() -> None:
     """A sum that leaves an unknown price out would look cheap."""
     with Ledger(None) as ledger:
-        run = ledger.start_run("r", "m", "e")
-        number = ledger.start_attempt(run, start(worst=None))
-        ledger.settle_attempt(number, Ending("answered", "", 0.1, "usage", Usage(10, 2)))
-        assert spending_of(ledger.postings(run)).total_usd is None
+        run = ledger.runs.start("r", "m", "e")
+        number = ledger.attempts.start(run, start(worst=None))
+        ledger.attempts.settle(number, Ending("answered", "", 0.1, "usage", Usage(10, 2)))
+        assert spending_of(ledger.attempts.postings(run)).total_usd is None
 
 
 def test_what_runs_learned_is_kept(tmp_path: Path) -> None:
     """How a document was cut and how an endpoint takes a schema must be the same in the next run."""
     with Ledger(tmp_path) as ledger:
-        ledger.store_partition("d", [{"owned": [[0, 3]]}])
-        ledger.store_partition("d", [{"owned": [[0, 1]]}, {"owned": [[2, 3]]}])
-        ledger.store_rung("e", "m", "tool")
+        assert ledger.learned.store_partition("d", [{"owned": [[0, 3]]}], 4)
+        assert not ledger.learned.store_partition("d", [{"owned": [[1, 2]]}], 5)
+        assert ledger.learned.store_partition("d", [{"owned": [[0, 1]]}, {"owned": [[2, 3]]}], 5, [{"owned": [[0, 3]]}])
+        ledger.learned.store_rung("e", "m", "tool")
     with Ledger(tmp_path) as ledger:
-        assert ledger.partition("d") == [{"owned": [[0, 1]]}, {"owned": [[2, 3]]}]
-        assert ledger.partition("x") is None
-        assert ledger.rung("e", "m") == "tool"
-        assert ledger.rung("e", "other") is None
+        assert ledger.learned.partition("d") == ([{"owned": [[0, 1]]}, {"owned": [[2, 3]]}], 5)
+        assert ledger.learned.partition("x") is None
+        assert ledger.learned.rung("e", "m") == "tool"
+        assert ledger.learned.rung("e", "other") is None
 
 
 def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -149,8 +150,8 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     connection.commit()
     connection.close()
     with Ledger(tmp_path) as ledger:
-        assert ledger.has_answer("k")
-        spending = spending_of(ledger.postings())
+        assert ledger.answers.has("k")
+        spending = spending_of(ledger.attempts.postings())
         assert (spending.calls, spending.total_usd, spending.unconfirmed_calls) == (2, Decimal("0.5"), 0)
 
 
@@ -207,21 +208,10 @@ def test_an_unfinished_run_leaves_no_litter(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_runs_into_one_folder_do_not_pay_twice(tmp_path: Path) -> None:
-    """The second one is told to wait; who only looks is let in."""
-    with Ledger(tmp_path) as ledger:
-        ledger.store_answer("k", REPLY)
-        with pytest.raises(Busy, match="another run"):
-            Ledger(tmp_path)
-        with Ledger(tmp_path, is_shared=True) as reader:
-            assert reader.has_answer("k")
-    Ledger(tmp_path).close()
-
-
 def test_the_summary_of_an_older_run_does_not_outlive_a_new_start(tmp_path: Path) -> None:
     """A nightly check must not see the numbers of the day before yesterday."""
     (tmp_path / "run.json").write_text("{}")
-    (tmp_path / ".tmp-killed.part").write_text("")
+    (tmp_path / ".writing-killed").mkdir()
     with FilesSink(tmp_path):
         assert not (tmp_path / "run.json").exists()
     assert list(tmp_path.iterdir()) == []

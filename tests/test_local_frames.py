@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ingest.asking import prompt, schema
 from ingest.config import Recipe
 from ingest.errors import Unreadable
-from ingest.local import reader
+from ingest.local import ocr, reader
 from ingest.local.contract import Part, TextPart
 from ingest.local.frames import SentFrame, read_frames
 from ingest.local.images import ImagePart
@@ -119,23 +119,23 @@ def encoded(image: Image.Image) -> bytes:
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each call of the OCR engine."""
     calls: list[int] = []
-    read = reader._ENGINE.read
+    read = ocr._ENGINE.read
 
     def spy(pixels: Any) -> Any:
         calls.append(1)
         return read(pixels)
 
-    monkeypatch.setattr(reader._ENGINE, "read", spy)
+    monkeypatch.setattr(ocr._ENGINE, "read", spy)
     return calls
 
 
 def test_a_picture_that_only_compression_changed_is_read_once(count_reads: list[int]) -> None:
     """OCR is what takes time; but a digit that changed on a slide must be seen."""
-    first = reader.read_frame(encoded(picture("Harvest of 2023", "Output rose by 12 percent")))
-    again = reader.read_frame(encoded(picture("Harvest of 2023", "Output rose by 12 percent", noise=4)))
+    first = ocr.read_frame(encoded(picture("Harvest of 2023", "Output rose by 12 percent")))
+    again = ocr.read_frame(encoded(picture("Harvest of 2023", "Output rose by 12 percent", noise=4)))
     assert again is first
     assert len(count_reads) == 1
-    changed = reader.read_frame(encoded(picture("Harvest of 2023", "Output rose by 13 percent")))
+    changed = ocr.read_frame(encoded(picture("Harvest of 2023", "Output rose by 13 percent")))
     assert len(count_reads) == 2
     assert "13 percent" in changed.text
 

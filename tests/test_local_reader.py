@@ -13,6 +13,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from ingest.errors import Unreadable
+from ingest.local import ocr
+from ingest.local.eyes import EYES
 from ingest.local.filler import fill
 from ingest.local.page import Page
 from ingest.local.reader import page_words, read_image, read_text
@@ -147,11 +149,13 @@ def test_reading_opens_no_socket_and_is_cached(monkeypatch: pytest.MonkeyPatch, 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a socket was opened")
 
-    monkeypatch.setattr(socket, "socket", refuse)
     fresh = drawn()
     fresh.putpixel((0, 0), (250, 250, 250))
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert "INV-2041" in words_of(ocr.read_image(encoded(fresh)))
+    monkeypatch.undo()
     assert "INV-2041" in words_of(read_image(1, encoded(fresh)))
-    monkeypatch.setattr("ingest.local.reader._ENGINE", None)
+    monkeypatch.setattr(EYES, "read", refuse)
     again = read_image(9, encoded(fresh))
     assert (again.number, again.is_context) == (9, False)
     assert again.lines[0].text == upright.lines[0].text

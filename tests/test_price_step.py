@@ -65,8 +65,8 @@ class Server:
 
     def errors(self) -> Iterator[float]:
         """Relative errors of predicted input after 20 replies, those left out that were under way meanwhile."""
-        with Ledger(self.folder / "out", is_shared=True) as ledger:
-            observations = ledger.observations(MODEL, self.config.endpoint.label)
+        with Ledger(self.folder / "out") as ledger:
+            observations = ledger.learned.observations(MODEL, self.config.endpoint.label)
         for at in range(WARM, len(observations)):
             seen: Observation = observations[at]
             calibration = Calibration.of(observations[: max(at - CONCURRENCY, WARM)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,10 +24,10 @@ from ingest.types import Document, Loaded, Source
 from tests.reading_samples import RENDERING, describe_file, make_pdf
 
 _SETTINGS = ReadingSettings(call_timeout_s=20, workers=2, worker_memory_bytes=1_500_000_000)
-_QUICK = ReadingSettings(call_timeout_s=2.0, workers=2, worker_memory_bytes=600_000_000)
+_QUICK = ReadingSettings(call_timeout_s=2.0, workers=2, worker_memory_bytes=600_000_000, max_output_bytes=50_000_000)
 
 _MISCHIEF = '''
-import ctypes, os, time
+import ctypes, os, socket, subprocess, sys, time
 from ingest.errors import Unreadable
 from ingest.reading import Probed
 from ingest.types import Document, Loaded, Part, Text
@@ -45,6 +46,13 @@ def act(word):
     if word == "eat":
         hoard = []
         while True: hoard.append(bytearray(400_000_000))
+    if word == "write":
+        with open(os.environ["TMPDIR"] + "/big", "wb") as file: file.truncate(100_000_000)
+    if word.startswith("connect"): socket.create_connection(("127.0.0.1", int(word.split()[1])), 5)
+    if word.startswith("send"):
+        command = f"import socket; socket.create_connection(('127.0.0.1', {word.split()[1]}), 5)"
+        done = subprocess.run([sys.executable, "-c", command], capture_output=True)
+        if done.returncode: raise OSError("child denied")
     if word == "print": os.write(1, b"noise" * 10_000); os.write(2, b"noise")
 
 class Mischief:
@@ -68,6 +76,8 @@ class Mischief:
         for part in parts:
             act(words[part.index])
             if words[part.index] == "sneak": yield Sneaky()
+            if words[part.index] == "bury": yield Loaded(part, (Text("x" * 90_000_000),))
+            if words[part.index] == "wrong": yield Document(document.source, ())
             yield Loaded(part, (Text(str(os.getpid())),))
 '''
 
@@ -81,6 +91,7 @@ def mischief(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     (package / "mischief-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: mischief\nVersion: 1.0\n"
     )
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     entry = "[ingest.extractors]\napplication/x-mischief = mischief:Mischief\n"
     (package / "mischief-1.0.dist-info" / "entry_points.txt").write_text(entry)
     monkeypatch.syspath_prepend(str(package))
@@ -150,6 +161,7 @@ def test_errors_keep_their_class_and_words(tmp_path: Path) -> None:
         ("raise", Unreadable, "ZeroDivisionError: oops"),
         ("refuse", Unreadable, "says no"),
         ("eat", TooLarge, "memory"),
+        ("write", Unreadable, "File too large"),
     ],
 )
 @pytest.mark.parametrize("stage", ["survey", "probe", "load"])
@@ -170,6 +182,44 @@ def test_whatever_a_file_does_only_its_guilty_page_fails(
     assert reason in problems[2].message
     assert "page 3" in problems[2].message
     assert problems[2].code == error.code  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "reason"),
+    [
+        ("bury", "too_large", "gave more than 50,000,000 bytes"),
+        ("wrong", "unreadable", "gave an unexpected Document"),
+    ],
+)
+def test_answers_are_bounded_and_checked(mischief: Callable[[str], Source], word: str, code: str, reason: str) -> None:
+    """The driver's memory is not the extractor's to fill, nor its types to choose."""
+    _, loaded = _read(_QUICK, mischief(f"fine\nload {word}\nfine"))
+    assert [each.error is None for each in loaded] == [True, False, True]
+    assert loaded[1].error is not None
+    assert (loaded[1].error.code, reason in loaded[1].error.message) == (code, True)
+
+
+def test_processor_time_has_its_own_limit(mischief: Callable[[str], Source]) -> None:
+    """On a busy machine the clock says little about what a file costs."""
+    settings = _QUICK.model_copy(update={"call_timeout_s": 30.0, "worker_cpu_s": 1.0})
+    _, loaded = _read(settings, mischief("fine\nload spin\nfine"))
+    assert [each.error is None for each in loaded] == [True, False, True]
+    assert loaded[1].error is not None
+    assert "worker_cpu_s" in loaded[1].error.message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process give up the network")
+@pytest.mark.parametrize("word", ["connect", "send"])
+def test_workers_and_what_they_start_have_no_network(mischief: Callable[[str], Source], word: str) -> None:
+    """A file that takes over its parser cannot send away what it finds."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        _, loaded = _read(_SETTINGS, mischief(f"fine\nload {word} {listener.getsockname()[1]}\nfine"))
+        assert [each.error is None for each in loaded] == [True, False, True]
+        assert loaded[1].error is not None
+        assert "denied" in loaded[1].error.message
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 def test_a_file_that_kills_every_worker_is_given_up(mischief: Callable[[str], Source]) -> None:

@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
@@ -18,6 +18,7 @@ import jiter
 import stamina
 from pydantic import SecretStr
 
+from ingest import tracing
 from ingest.asking.limits import Limits, Slot
 from ingest.asking.sse import SseDecoder
 from ingest.asking.wire import load_wire
@@ -65,7 +66,7 @@ AsgiApp: TypeAlias = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 # Without this, Python prints stamina's warnings about each retry on stderr when the program logs nothing.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
-_LOG = logging.getLogger(__name__)
+_LOG = tracing.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,8 @@ class Client:
         is_streamed = self._is_streamed or (request.rung == "tool" and getattr(self._wire, "HIDES_CUTS", False))
         call = self._wire.encode(request, self._profile, is_streamed)
         content = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        return _Call(request.key, call.path, content, tokens)
+        limit = request.parameters.get("max_tokens")
+        return _Call(request.key, call.path, content, tokens, limit if isinstance(limit, int) else None)
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
@@ -237,29 +239,74 @@ class Client:
         def tell(outcome: str, message: str = "", status: int | None = None) -> None:
             elapsed_s = time.monotonic() - started
             self._on_attempt(Attempt(call.key, number, outcome, message, trial.usage, elapsed_s, trial.is_sent, status))
+            self._log(trial, outcome, status, elapsed_s)
 
         failure: IngestError
-        try:
-            reply = await self._answer(call, trial)
-        except IngestError as error:
-            failure = self._without_key(error)
-        except asyncio.CancelledError:
-            tell("cancelled")
-            raise
-        else:
-            slot.went_well(reply.usage.input_tokens + reply.usage.output_tokens)
-            tell("answered")
-            return reply
-        self._heed(failure, slot)
-        tell(failure.code, failure.message, failure.http_status if isinstance(failure, ModelError) else None)
-        _LOG.info("call failed", extra={"key": call.key, "try_number": number, "outcome": failure.code})
+        with self._span(number, call):
+            try:
+                reply = await self._answer(call, trial)
+            except IngestError as error:
+                failure = self._without_key(error)
+            except asyncio.CancelledError:
+                tell("cancelled")
+                raise
+            else:
+                slot.went_well(reply.usage.input_tokens + reply.usage.output_tokens)
+                tracing.current().set(
+                    {"gen_ai.response.model": reply.model, "gen_ai.response.finish_reasons": (reply.finish_reason,)}
+                )
+                tell("answered")
+                return reply
+            self._heed(failure, slot)
+            tell(failure.code, failure.message, failure.http_status if isinstance(failure, ModelError) else None)
+            tracing.current().fail(failure.code)
         raise failure
+
+    def _span(self, number: int, call: _Call) -> AbstractContextManager[tracing.Span]:
+        """The step of one try, for log and traces."""
+        url = self._http.base_url
+        attributes: tracing.Attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "anthropic" if call.path.endswith("messages") else "openai",
+            "gen_ai.request.model": self._profile.model,
+            "gen_ai.request.max_tokens": call.max_tokens,
+            "gen_ai.request.stream": self._is_streamed,
+            "server.address": url.host,
+            "server.port": url.port,
+            "ingest.request.key": call.key,
+            "ingest.request.attempt": number,
+        }
+        fields = {"key": tracing.short(call.key), "attempt": number}
+        return tracing.span(f"chat {self._profile.model}", fields, attributes, is_call=True)
+
+    def _log(self, trial: _Trial, outcome: str, status: int | None, elapsed_s: float) -> None:
+        """One line about a try that ended, and what its span tells of it."""
+        usage = trial.usage
+        tracing.current().set(
+            {
+                "ingest.status": outcome,
+                "http.response.status_code": trial.http_status,
+                "gen_ai.response.id": trial.request_id,
+                "gen_ai.usage.input_tokens": usage.input_tokens,
+                "gen_ai.usage.output_tokens": usage.output_tokens,
+                "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+                "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+            }
+        )
+        fields: dict[str, object] = {"request_id": trial.request_id or "none", "outcome": outcome}
+        if status is not None:
+            fields["http_status"] = status
+        fields |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        level = logging.DEBUG if outcome == "answered" else logging.INFO
+        _LOG.log(level, "call ended", extra={**fields, "elapsed_s": round(elapsed_s, 3)})
 
     async def _answer(self, call: _Call, trial: _Trial) -> Reply:
         """One exchange, decoded. Responses stay in this frame: some repeat the key."""
         got = await self._exchange(call, trial)
         trial.usage = self._wire.usage(got.body)
-        return self._wire.decode(got)
+        reply = self._wire.decode(got)
+        trial.request_id = self._auth.mask(shorten(reply.request_id or ""))
+        return reply
 
     def _heed(self, failure: IngestError, slot: Slot) -> None:
         """What a failure means for the calls that follow."""
@@ -281,6 +328,9 @@ class Client:
         failure: ModelError
         try:
             async with asyncio.timeout(timeout_s), self._http.stream("POST", call.path, content=call.content) as got:
+                said = got.headers.get("x-request-id") or got.headers.get("request-id") or ""
+                trial.request_id = self._auth.mask(shorten(said))
+                trial.http_status = got.status_code
                 body = await self._read(got, trial)
                 return HttpReply(got.status_code, {name.lower(): value for name, value in got.headers.items()}, body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -342,12 +392,13 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One call as it is sent: the request's key, its path and body, and its tokens (to expect, and at most)."""
+    """One call as it is sent: key, path and body, its tokens (to expect, and at most) and its output limit."""
 
     key: str
     path: str
     content: bytes
     tokens: tuple[int, int]
+    max_tokens: int | None
 
 
 @dataclass(slots=True)
@@ -356,6 +407,8 @@ class _Trial:
 
     usage: Usage = field(default_factory=Usage)
     is_sent: bool = True
+    request_id: str = ""
+    http_status: int | None = None
 
 
 class _Auth(httpx.Auth, logging.Filter):

@@ -18,6 +18,7 @@ COMMANDS = {
     "show": ("ingest.cli.status:show", "Show records with the place of every value."),
     "eval": ("ingest.cli.evaluate:evaluate", "Compare records with known answers."),
     "recipes": ("ingest.cli.recipes:recipes", "List the recipes, or show one."),
+    "schedule": ("ingest.cli.schedule:schedule", "Run ingest at set times; export jobs to other schedulers."),
     "serve": ("ingest.cli.serve:serve", "Serve the local engine over HTTP."),
     "doctor": ("ingest.cli.doctor:doctor", "Check what is installed and configured."),
 }

@@ -12,7 +12,14 @@ import click
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from ingest.config import AskingSettings, BudgetSettings, KeepingSettings, PlanningSettings, ReadingSettings
+from ingest.config import (
+    AskingSettings,
+    BudgetSettings,
+    FindingSettings,
+    KeepingSettings,
+    PlanningSettings,
+    ReadingSettings,
+)
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "reading": ReadingSettings,
@@ -20,6 +27,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "planning": PlanningSettings,
     "budget": BudgetSettings,
     "keeping": KeepingSettings,
+    "finding": FindingSettings,
 }
 """Sections of the settings; an option for a field is named `<section>_<field>`."""
 
@@ -116,6 +124,8 @@ def _type_of(name: str, field: FieldInfo) -> dict[str, Any]:
         return {"type": click.Choice(get_args(kind)), "default": None}
     if kind is bool:
         return {"default": None}
+    if kind is str:
+        return {"type": str, "default": None, "metavar": "TEXT"}
     if kind is SecretStr:
         return {"type": str, "default": None, "metavar": "URL"}
     if get_origin(kind) is tuple:

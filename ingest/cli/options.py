@@ -25,6 +25,7 @@ DEFAULT_OUTPUT = Path("out")
 
 
 _EXTRACT, _MODEL, _READ, _ASK, _RUN = "What to extract", "Model", "Reading", "Asking", "Running"
+_FIND = "Which documents"
 
 _OPTIONS = (
     option("-r --recipe", _EXTRACT, "A recipe by name, or its folder.", metavar="NAME|DIR"),
@@ -62,6 +63,14 @@ _OPTIONS = (
         f"Dialect of the API: chat, responses, messages. Default: {Endpoint.model_fields['protocol'].default}",
         metavar="NAME",
     ),
+    setting("--manifest", "finding", "manifest", _FIND),
+    setting("--include", "finding", "include", _FIND),
+    setting("--exclude", "finding", "exclude", _FIND),
+    setting("--since", "finding", "since", _FIND),
+    setting("--changed-only/--no-changed-only", "finding", "changed_only", _FIND),
+    setting("--unpack/--no-unpack", "finding", "unpack", _FIND),
+    setting("--staged-bytes", "finding", "staged_bytes", _FIND),
+    setting("--fetch-timeout", "finding", "fetch_timeout_s", _FIND),
     setting("--ledger", "keeping", "ledger", _RUN),
     setting("--claim-timeout", "keeping", "claim_timeout_s", _RUN),
     setting("--fresh/--no-fresh", "keeping", "fresh", _RUN),

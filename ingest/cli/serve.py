@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ingest.cli import logs
 from ingest.cli.options import log_options, start_logging
 from ingest.cli.output import complain, say
 from ingest.errors import ConfigError
@@ -19,7 +20,11 @@ _SEED_AND_RATE = re.compile(r"-?\d+:[\d.]+(:.*)?")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8700, show_default=True, type=click.IntRange(0, 65_535), help="0 takes a free one.")
 @click.option(
-    "--token", envvar="INGEST_SERVE_TOKEN", help="Key that callers must send; needed for any host but this machine."
+    "--token",
+    envvar="INGEST_SERVE_TOKEN",
+    metavar="TEXT",
+    help="Key that callers must send; needed for any host but this machine. INGEST_SERVE_TOKEN does not show in the"
+    " process list.",
 )
 @click.option("--model", "models", multiple=True, metavar="ID", help="A further model id to answer to; repeatable.")
 @click.option(
@@ -76,6 +81,9 @@ def serve(ctx: click.Context, /, host: str, port: int, token: str | None, faults
       "2-4" = { kind = "unfinished", at = 0.9 }
     """
     start_logging(ctx)
+    logs.mask([token] if token else [])
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token and token):
+        raise ConfigError("the token must be printable ASCII without blanks around it: callers send it in a header")
     try:
         from ingest.local import server, serving
     except ImportError as error:

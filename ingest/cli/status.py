@@ -86,8 +86,8 @@ def _books(folder: Path) -> Spending | None:
     from ingest.engine.accounts import spending_of
     from ingest.keeping.ledger import Ledger
 
-    with Ledger(folder, is_shared=True) as ledger:
-        return spending_of(ledger.postings())
+    with Ledger(folder) as ledger:
+        return spending_of(ledger.attempts.postings())
 
 
 def _raw_answer(folder: Path, key: str) -> str:
@@ -95,8 +95,8 @@ def _raw_answer(folder: Path, key: str) -> str:
     from ingest.keeping.ledger import Ledger
 
     if (folder / LEDGER_FOLDER).is_dir():
-        with Ledger(folder, is_shared=True) as ledger:
-            reply = ledger.answer(key)
+        with Ledger(folder) as ledger:
+            reply = ledger.answers.get(key)
         if reply is not None:
             return reply.text
     raise ConfigError(f"{folder} has no answer under {key!r}: the keys of a record stand in its `keys`")

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from ingest import tracing
 from ingest.config import Config
-from ingest.engine.assembly import ChunkResult, Unasked, make_forecast, make_plan, make_remainder, make_row
+from ingest.engine.assembly import ChunkResult, make_forecast, make_plan
 from ingest.engine.choices import Choices
 from ingest.engine.documents import Opened, open_document, plan_document, process_document
+from ingest.engine.open_run import OpenRun
 from ingest.engine.session import Session
+from ingest.engine.traces import tell_of
 from ingest.errors import ConfigError, IngestError
 from ingest.planning.pricing import require_price
 from ingest.reading.discover import Found, discover
-from ingest.record import DocumentRow, Forecast, Plan, PlanRow, Record, RunSummary
+from ingest.record import Forecast, Plan, PlanRow, Record, RunSummary
 from ingest.types import Event, Observer
 
-__all__ = ["plan", "run"]
+__all__ = ["OpenRun", "plan", "records_of", "run"]
 
 _MOST_PARTS_AHEAD = 20_000
 """Parts that are probed, and held in memory, before the first call of a run: some 20 MB."""
@@ -55,30 +57,47 @@ async def run(
     Raises ConfigError when nothing is found or the schema cannot be asked for, AuthRejected and QuotaExhausted
     when the endpoint will not serve this account, LedgerError and OutputError when results cannot be kept.
     """
-    started = time.monotonic()
-    tell = observer or (lambda event: None)
-    found = await _find(paths, config)
-    async with Session(config, tell) as session:
-        tell(Event("run_started", documents=len(found)))
-        ahead, planned = await _price_first(session, found) if is_priced_first else ({}, None)
-        rows: list[DocumentRow] = []
-        unasked: list[tuple[Unasked, ...]] = []
-        async with aclosing(_in_order(session, found, ahead)) as results:
-            async for record, result in results:
-                row = make_row(record, result)
-                rows.append(row)
-                unasked.append(result.unasked)
-                session.write(record)
-                tell(Event("document_finished", row.name, status=row.status, message=row.problem or ""))
+    opened = OpenRun(config, observer or (lambda event: None))
+    try:
+        async with aclosing(records_of(opened, paths, is_priced_first)) as records:
+            async for record in records:
                 yield record
-        summary = session.finish(rows, make_remainder(unasked), planned, time.monotonic() - started)
-        tell(Event("run_finished", documents=len(rows)))
+        summary = await opened.finish()
         if on_summary is not None:
             on_summary(summary)
+    finally:
+        await opened.close()
 
 
-async def plan(paths: Sequence[str | Path], config: Config, observer: Observer | None = None) -> Plan:
+async def records_of(
+    opened: OpenRun, paths: Sequence[str | Path], is_priced_first: bool = False
+) -> AsyncGenerator[Record[Any]]:
+    """What `run` gives, in a run that its owner opened for this and other calls, and closes."""
+    found = await _find(paths, opened.config)
+    session, tell = await opened.session(), opened.tell
+    tell(Event("run_started", documents=len(found)))
+    is_whole = False
+    try:
+        ahead, planned = await _price_first(session, found) if is_priced_first else ({}, None)
+        opened.planned = planned or opened.planned
+        async with aclosing(_in_order(session, found, ahead)) as results:
+            async for record, result in results:
+                row = opened.note(record, result)
+                await session.write(record)
+                tell(Event("document_finished", row.name, status=row.status, message=row.problem or ""))
+                yield record
+        is_whole = True
+    finally:
+        opened.is_cut_short |= not is_whole
+    tell(Event("run_finished", documents=len(found)))
+
+
+async def plan(
+    paths: Sequence[str | Path], config: Config, observer: Observer | None = None, opened: OpenRun | None = None
+) -> Plan:
     """What `run` would send and what it would cost; nothing is sent and no pixel is made.
+
+    A run that is `opened` lends what it has learned and bought.
 
     Raises ConfigError when nothing is found, the schema cannot be asked for, or the profile has no price.
     """
@@ -86,22 +105,32 @@ async def plan(paths: Sequence[str | Path], config: Config, observer: Observer |
     tell = observer or (lambda event: None)
     found = await _find(paths, config)
     limit = asyncio.Semaphore(config.documents_at_once)
-    async with Session(config, tell, is_dry=True) as session:
+    async with _planning(config, tell, opened) as session:
         tell(Event("run_started", documents=len(found)))
 
         choices = Choices(session.blueprint)
 
         async def work(item: Found) -> PlanRow:
             async with limit:
-                opened = await open_document(session, item, will_load=False)
-                row, chunks = plan_document(session, opened)
-                choices.add(session, opened, row, chunks)
+                probed = await open_document(session, item, will_load=False)
+                row, chunks = plan_document(session, probed)
+                choices.add(session, probed, row, chunks)
             tell(Event("document_finished", row.name, status="planned", message=row.problem or ""))
             return row
 
         rows = await asyncio.gather(*(work(item) for item in found))
         tell(Event("run_finished", documents=len(rows)))
     return make_plan(config, rows, list(choices.compared(rows)))
+
+
+@asynccontextmanager
+async def _planning(config: Config, tell: Observer, opened: OpenRun | None) -> AsyncGenerator[Session]:
+    """The session of a run that is open, else one that writes nothing and asks nobody."""
+    if opened is not None and opened.is_open:
+        yield await opened.session()
+        return
+    async with Session(config, tell, is_dry=True) as session:
+        yield session
 
 
 async def _price_first(session: Session, found: Sequence[Found]) -> tuple[dict[str, Opened], Forecast | None]:
@@ -163,13 +192,16 @@ async def _in_order(
 
     async def work(item: Found) -> tuple[Record[Any], ChunkResult]:
         async with video_limit if _is_video(item) else nullcontext(), limit:
-            session.tell(Event("document_started", item.name))
-            opened = ahead.pop(item.name, None) or await open_document(session, item)
-            try:
-                return await process_document(session, opened)
-            except* IngestError as group:
-                # Several chunks may fail with what ends the run; the first one speaks for them.
-                raise _first(group) from None
+            with tracing.span("ingest document", {"document": item.name}, parent=session.span) as step:
+                session.tell(Event("document_started", item.name))
+                opened = ahead.pop(item.name, None) or await open_document(session, item)
+                try:
+                    record, result = await process_document(session, opened)
+                except* IngestError as group:
+                    # Several chunks may fail with what ends the run; the first one speaks for them.
+                    raise _first(group) from None
+                tell_of(step, record)
+                return record, result
 
     try:
         for item in found:

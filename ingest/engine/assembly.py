@@ -167,7 +167,7 @@ def make_record(config: Config, document: Document, result: ChunkResult, finding
         conflicts=findings.conflicts,
         coverage=coverage,
         problems=_without_repeats(problems),
-        notes=_without_repeats((*(_problem_info(note) for note in result.notes), *findings.notes)),
+        notes=_without_repeats((*(_problem_info(note) for note in document.notes + result.notes), *findings.notes)),
         usage=_usage_info(result.expenses),
         model=model_info(config),
         recipe=recipe_info(config),
@@ -391,12 +391,17 @@ def _coverage(document: Document, result: ChunkResult) -> Coverage:
 _FROM_BAD_TO_GOOD: tuple[PartStatus, ...] = ("failed", "refused", "skipped", "answered")
 
 
+def badness(status: PartStatus) -> int:
+    """Sorts what became of parts from bad to good."""
+    return _FROM_BAD_TO_GOOD.index(status)
+
+
 def _by_part(outcomes: Iterable[PartOutcome]) -> dict[int, PartOutcome]:
     """One outcome for each part: of a part sent in pieces the worst, since a hole is a hole."""
     found: dict[int, PartOutcome] = {}
     for outcome in outcomes:
         other = found.setdefault(outcome.part.index, outcome)
-        if _FROM_BAD_TO_GOOD.index(outcome.status) < _FROM_BAD_TO_GOOD.index(other.status):
+        if badness(outcome.status) < badness(other.status):
             found[outcome.part.index] = outcome
     return found
 

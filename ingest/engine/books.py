@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from ingest import tracing
 from ingest.asking.client import Attempt
 from ingest.config import Config
 from ingest.errors import BudgetReached
@@ -42,14 +43,15 @@ class Books:
     """The money of one run: limits kept before a try, the ledger written before and after it.
 
     `before` and `after` are the client's hooks around each try; `asking` stands around a call, `keep` stores its
-    answer.
+    answer. `owner` is this run's name among those that claim what they ask for.
     """
 
-    def __init__(self, config: Config, ledger: Ledger, run_id: int) -> None:
+    def __init__(self, config: Config, ledger: Ledger, run_id: int, owner: str | None = None) -> None:
         self.budget = Budget(config.budget.max_cost_usd, config.budget.max_cost_per_document_usd)
         self._config = config
         self._ledger = ledger
         self._run_id = run_id
+        self._owner = owner
         self._asked: dict[str, _Asked] = {}
         self._looks_usd = Decimal(0)
 
@@ -88,7 +90,7 @@ class Books:
         hold = await self.budget.hold(asked.document, asked.worst.cost_usd)
         recipe = self._config.recipe.name + (f", {asked.purpose}" if asked.purpose else "")
         try:
-            asked.attempt_id = self._ledger.start_attempt(
+            asked.attempt_id = self._ledger.attempts.start(
                 self._run_id, Start(key, asked.document, recipe, number, asked.is_repeat, asked.worst.cost_usd)
             )
         except BaseException:
@@ -100,6 +102,8 @@ class Books:
         """Settle a try: by its usage when that arrived, else at its worst case unless it surely was not served."""
         asked = self._asked[attempt.key]
         ending = self._ending(asked, attempt)
+        booked_usd = None if ending.booked_usd is None else float(ending.booked_usd)
+        tracing.current().set({"ingest.cost_usd": booked_usd, "ingest.booking": ending.booking})
         if asked.purpose:
             self._looks_usd += ending.booked_usd or Decimal(0)
         if asked.hold is not None:
@@ -109,7 +113,7 @@ class Books:
             # Written together with the answer, so that neither is ever kept without the other.
             asked.ending = ending
         else:
-            self._ledger.settle_attempt(asked.attempt_id, ending)
+            self._ledger.attempts.settle(asked.attempt_id, ending)
 
     def keep(self, key: str, reply: Reply, observation: Observation | None, answer_key: str | None = None) -> None:
         """Store an answer with the settlement of the try that brought it; all of it is on disk when this returns.
@@ -120,7 +124,17 @@ class Books:
         ending = asked.ending and replace(asked.ending, is_cut_off=reply.finish_reason == "length")
         config = self._config
         learned = None if observation is None else (config.profile.model, config.endpoint.label, observation)
-        self._ledger.store_answer(answer_key or key, reply, attempt_id=asked.attempt_id, ending=ending, learned=learned)
+        stored = answer_key or key
+        self._ledger.answers.store(
+            stored,
+            reply,
+            run_id=self._run_id,
+            replaces=config.keeping.fresh or bool(config.keeping.retry),
+            settled=None if ending is None else (asked.attempt_id, ending),
+            learned=learned,
+            owner=self._owner,
+        )
+        self._ledger.claims.note_let_go(stored)
 
     def _ending(self, asked: _Asked, attempt: Attempt) -> Ending:
         booking, bill = _booking_of(attempt), None

@@ -83,7 +83,7 @@ def _quote(session: Session, variant: _Variant, document: Document, chunks: tupl
     blueprint, calibration = variant.blueprint, session.calibration
 
     def is_answered(chunk: Chunk) -> bool:
-        return session.ledger.has_answer(blueprint.key(document, chunk))
+        return session.has_answer(blueprint.key(document, chunk))
 
     chunks = blueprint.layout(document, calibration).chunks if chunks is None else chunks
     if variant.answer_length != 1.0:

@@ -92,7 +92,7 @@ def plan_document(session: Session, opened: Opened) -> tuple[PlanRow, tuple[Chun
         return PlanRow(name=opened.source.name, problem=problem), ()
 
     def is_answered(chunk: Chunk) -> bool:
-        return session.ledger.has_answer(session.key(document, chunk))
+        return session.has_answer(session.key(document, chunk))
 
     chunks = session.layout(document).chunks
     return quote_document(session.blueprint, document, chunks, session.calibration, is_answered), chunks

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from ingest import tracing
 from ingest.asking import parse, prompt, schema
 from ingest.asking.coerce import Change
 from ingest.asking.schema.write import PAGE, TIME, VALUE
 from ingest.engine import slicing
-from ingest.engine.assembly import ChunkResult, Expense, PartOutcome, Unasked
+from ingest.engine.assembly import ChunkResult, Expense, PartOutcome, Unasked, badness
 from ingest.engine.blueprint import Brief
 from ingest.engine.output_limits import OutputLimit, short_key
 from ingest.engine.quotes import quote_chunk
@@ -65,8 +66,19 @@ async def process_chunk(session: Session, document: Document, chunk: Chunk) -> C
     Raises AuthRejected and QuotaExhausted, which end the run, and LedgerError.
     """
     exchange = _Exchange(session, document, chunk)
-    await exchange.settle(Ask(chunk))
-    return exchange.result()
+    first, last = chunk.owned[0], chunk.owned[-1]
+    where = {"ingest.chunk.first": first.number, "ingest.chunk.last": last.number, "ingest.chunk.kind": first.kind}
+    with tracing.span("ingest chunk", {"chunk": chunk.index}, {"ingest.chunk.index": chunk.index, **where}) as step:
+        await exchange.settle(Ask(chunk))
+        result = exchange.result()
+        step.set(
+            {
+                "ingest.requests": len(result.expenses),
+                "ingest.from_ledger": sum(expense.from_ledger for expense in result.expenses),
+                "ingest.status": min((outcome.status for outcome in result.outcomes), key=badness, default="answered"),
+            }
+        )
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,10 @@ class _Recut(Exception):
         self.pieces = pieces
 
 
+class _Again(Exception):
+    """The answer that left a hole was set aside: the question is put again."""
+
+
 class _Exchange:
     """All questions about one chunk, what was said to them, and what they cost."""
 
@@ -109,9 +125,21 @@ class _Exchange:
         self._lost: list[PartOutcome] = []
         self._attempts: Counter[_Place] = Counter()
         self._asks = 0
+        # Keys of answers that are asked for again: see `_set_aside`.
+        self._aside: set[str] = set()
 
     async def settle(self, ask: Ask) -> None:
         """Ask until every owned part is answered at every slot, or has a hole with its reason."""
+        while True:
+            before = self._books, self._attempts.copy(), self._asks, len(self._lost)
+            try:
+                return await self._settle(ask)
+            except _Again:
+                # As if the answer had never been there, in the record too.
+                self._books, self._attempts, self._asks, lost = before
+                del self._lost[lost:]
+
+    async def _settle(self, ask: Ask) -> None:
         hint: str | None = None
         while True:
             answer: _Answer | None = None
@@ -133,7 +161,7 @@ class _Exchange:
                 return await self._split(ask, error, answer)
             except ReplyError as error:
                 if answer is None or hint is not None:
-                    return self._give_up(ask, error, answer)
+                    return self._give_up(ask, error, answer, hint)
                 hint = error.message
             except (ModelError, SourceError) as error:
                 return self._give_up(ask, error, answer)
@@ -194,27 +222,27 @@ class _Exchange:
         """
         session, document = self._session, self._document
         key = self._key(ask, hint)
-        async with session.lock(key):
-            reply = session.ledger.answer(key)
-            if reply is not None:
+        async with session.turn(key, document, ask.chunk, is_aside=key in self._aside) as turn:
+            if turn.reply is not None:
                 self._recall(key)
-                return self._bill(ask, key, reply, from_ledger=True)
-            async with session.room(document, ask.chunk) as place:
-                ask = replace(ask, chunk=self._affordable(self._recut(ask, hint), key))
-                loaded = await session.load(document, ask.chunk, place)
-                if any(item.error for item in loaded):
-                    ask = self._without_unreadable(ask, loaded)
-                    key = self._key(ask, hint)
-                    reply = session.ledger.answer(key)
-                is_known = reply is not None
-                has_short = self._recall(key)
-                if reply is None:
-                    reply = await self._ask(ask, loaded, key, hint, is_repeat=hint is not None or has_short)
+                return self._bill(ask, key, turn.reply, from_ledger=True)
+            assert turn.place is not None
+            reply: Reply | None = None
+            ask = replace(ask, chunk=self._affordable(self._recut(ask, hint), key))
+            loaded = await session.load(document, ask.chunk, turn.place)
+            if any(item.error for item in loaded):
+                ask = self._without_unreadable(ask, loaded)
+                key = self._key(ask, hint)
+                reply = session.turns.recall(key, is_aside=key in self._aside)
+            is_known = reply is not None
+            has_short = self._recall(key)
+            if reply is None:
+                reply = await self._ask(ask, loaded, key, hint, is_repeat=hint is not None or has_short)
         return self._bill(ask, key, reply, from_ledger=is_known)
 
     def _recall(self, key: str) -> bool:
         """Whether an answer was cut off at the first, lower output limit before; its bill is part of this one."""
-        reply = self._session.ledger.answer(short_key(key))
+        reply = self._session.turns.recall(short_key(key))
         if reply is not None:
             self._note(short_key(key), reply, from_ledger=True)
         return reply is not None
@@ -304,9 +332,25 @@ class _Exchange:
 
     # --- holes ---
 
-    def _give_up(self, ask: Ask, error: IngestError, answer: _Answer | None) -> None:
+    def _set_aside(self, ask: Ask, answer: _Answer, hint: str | None) -> None:
+        """With `--retry`, have an answer that leaves a hole asked for again, once, when an earlier run got it.
+
+        Raises _Again. Answers that were of use, the larger ones that were cut off or refused before included, stay.
+        """
+        if not self._session.config.keeping.retry:
+            return
+        keys = {answer.key, self._key(ask, hint), self._key(ask, None)}
+        earlier = {key for key in keys - self._aside if self._session.turns.is_earlier(key)}
+        if earlier:
+            self._aside |= earlier
+            raise _Again
+
+    def _give_up(self, ask: Ask, error: IngestError, answer: _Answer | None, hint: str | None = None) -> None:
+        """Note a hole with its reason. Raises _Again when the answer that leaves it is asked for again."""
         if answer is None:
             self._count(ask)
+        else:
+            self._set_aside(ask, answer, hint)
         statuses: dict[type[IngestError], PartStatus] = {ContentRefused: "refused", DeadlinePassed: "skipped"}
         status = statuses.get(type(error), "failed")
         stage = "parse" if isinstance(error, ReplyError) else "read" if isinstance(error, SourceError) else "ask"

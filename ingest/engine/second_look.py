@@ -65,12 +65,10 @@ async def _look(session: Session, document: Document, partial: Partial) -> tuple
     """The answer to one look, from the ledger or bought, and what it took."""
     known = _WORDS.format(data=json.dumps(partial.data, ensure_ascii=False, separators=(",", ":")))
     key = session.key(document, replace(partial.chunk, index=0), None, {"second look": known})
-    async with session.lock(key):
-        reply = session.ledger.answer(key)
-        is_known = reply is not None
+    async with session.turn(key, document) as turn:
+        reply, is_known = turn.reply, turn.reply is not None
         if reply is None:
-            async with session.in_flight.take():
-                reply = await _buy(session, document, partial, key, known)
+            reply = await _buy(session, document, partial, key, known)
     usage = reply.usage
     cost = cost_usd(session.config.profile, usage.input_tokens, usage.output_tokens)
     return reply, ChunkResult(expenses=(Expense(key, usage, cost, is_known),), keys=(key,))

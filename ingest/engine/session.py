@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
+from ingest import tracing
 from ingest.asking import schema, wire
 from ingest.asking.client import Client
 from ingest.asking.rungs import Rungs
@@ -21,7 +21,10 @@ from ingest.engine.books import Books
 from ingest.engine.embedded import EmbeddedEngine
 from ingest.engine.in_flight import Place, Rooms
 from ingest.engine.output_limits import OutputLimit, output_limits, short_key
+from ingest.engine.traces import start_of_run, tell_of_run
+from ingest.engine.turns import Turn, Turns
 from ingest.keeping.ledger import LEDGER_FOLDER, Ledger
+from ingest.keeping.sinks.fan import Sinks
 from ingest.keeping.sinks.files import FilesSink
 from ingest.merging.arithmetic import read_checks
 from ingest.merging.merge import check_rules
@@ -33,6 +36,7 @@ from ingest.types import (
     Chunk,
     Content,
     Document,
+    Json,
     JsonObject,
     Loaded,
     Observation,
@@ -74,6 +78,7 @@ class Session:
         self.blueprint = Blueprint(config)
         self.rendering = self.blueprint.rendering
         self._is_dry = is_dry
+        self._run_id = 0
         _warn_of_fixed(config)
         self.rungs = Rungs(wire.ladder(config.profile, config.endpoint.protocol))
         self._observations: list[Observation] = []
@@ -81,8 +86,8 @@ class Session:
         self._cuts: WeakValueDictionary[str, Cut] = WeakValueDictionary()
         # Loaded parts wait for their turn at the client.
         self.in_flight = Rooms(config.calls_at_once + 1)
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._stack = AsyncExitStack()
+        self.span = tracing.current()
 
     async def __aenter__(self) -> Self:
         config = self.config
@@ -90,8 +95,9 @@ class Session:
             has_ledger = config.output is not None and (config.output / LEDGER_FOLDER).is_dir()
             folder = config.output if has_ledger or not self._is_dry else None
             url = None if config.keeping.ledger is None else config.keeping.ledger.get_secret_value()
-            self.ledger = self._stack.enter_context(Ledger(folder, is_shared=self._is_dry, url=url))
-            self._learn(*self.ledger.observations(config.profile.model, config.endpoint.label))
+            self.ledger = self._stack.enter_context(Ledger(folder, url=url))
+            self.turns = Turns(self.ledger, config.keeping, self.in_flight)
+            self._learn(*self.ledger.learned.observations(config.profile.model, config.endpoint.label))
             self.workers = await self._stack.enter_async_context(Workers(config.reading))
             if not self._is_dry:
                 await self._open()
@@ -104,10 +110,15 @@ class Session:
         """What only a real run needs."""
         config = self.config
         self.rungs = self._recall_rungs()
-        self._sink = self._stack.enter_context(FilesSink(config.output)) if config.output else None
+        self._files = self._stack.enter_context(FilesSink(config.output)) if config.output else None
+        self._sinks = await self._stack.enter_async_context(Sinks(config.keeping.to, config.recipe))
         info = model_info(config)
-        self._run_id = self.ledger.start_run(config.recipe.name, info.model, info.endpoint)
-        self.books = Books(config, self.ledger, self._run_id)
+        self._run_id = run_id = self.ledger.runs.start(config.recipe.name, info.model, info.endpoint)
+        self.turns = Turns(self.ledger, config.keeping, self.in_flight, run_id)
+        owner = await self._stack.enter_async_context(self.turns.claiming())
+        self.span = start_of_run(config, run_id)
+        self._stack.callback(self.span.end)
+        self.books = Books(config, self.ledger, run_id, owner)
         app = await self._stack.enter_async_context(EmbeddedEngine()) if config.endpoint.local else None
         client = Client(
             config.endpoint,
@@ -139,8 +150,8 @@ class Session:
         place = f"{endpoint.label} {endpoint.protocol}"
         return Rungs(
             wire.ladder(self.config.profile, endpoint.protocol),
-            self.ledger.rung(place, model),
-            lambda rung: self.ledger.store_rung(place, model, rung),
+            self.ledger.learned.rung(place, model),
+            lambda rung: self.ledger.learned.store_rung(place, model, rung),
         )
 
     def brief(self, document: Document) -> Brief:
@@ -149,7 +160,8 @@ class Session:
 
     def layout(self, document: Document) -> Layout:
         """The document's chunks. What was already answered in some cut is never cut otherwise."""
-        pinned = self._pinned(self.blueprint.partition_key(document), document)
+        before = self.ledger.learned.partition(self.blueprint.partition_key(document))
+        pinned = None if before is None else self._restored(before, document)
         return pinned or self.blueprint.layout(document, self.calibration)
 
     def cut(self, document: Document) -> Cut:
@@ -157,11 +169,22 @@ class Session:
         key = self.blueprint.partition_key(document)
         cut = self._cuts.get(key)
         if cut is None:
-            layout = self.layout(document)
+            layout = self._pin(key, document)
             cut = self._cuts[key] = Cut(key, layout.chunks, layout.problems)
-            if cut.chunks:
-                self.ledger.store_partition(key, pin(cut.chunks, cut.problems))
         return cut
+
+    def _pin(self, key: str, document: Document) -> Layout:
+        """How the document is cut from now on, for this run and for others that are under way."""
+        while True:
+            before = self.ledger.learned.partition(key)
+            if before is not None and (pinned := self._restored(before, document)) is not None:
+                return pinned
+            layout = self.blueprint.layout(document, self.calibration)
+            told = pin(layout.chunks, layout.problems)
+            if not layout.chunks or self.ledger.learned.store_partition(
+                key, told, self._run_id, None if before is None else before[0]
+            ):
+                return layout
 
     def replan(self, document: Document, chunk: Chunk) -> tuple[Chunk, ...]:
         """The chunk as token counts are known now: in several when it could pass the price step by now.
@@ -176,30 +199,38 @@ class Session:
         pieces = self.planner(document).replan(document, chunk)
         if len(pieces) > 1 and known:
             cut.chunks = tuple(each for old in cut.chunks for each in (pieces if old.owned == chunk.owned else (old,)))
-            self.ledger.store_partition(cut.key, pin(cut.chunks, cut.problems))
+            before = self.ledger.learned.partition(cut.key)
+            told = pin(cut.chunks, cut.problems)
+            self.ledger.learned.store_partition(cut.key, told, self._run_id, None if before is None else before[0])
         return pieces
 
     def planner(self, document: Document) -> Planner:
         """The planner of requests about a document, as token counts are known now."""
         return self.blueprint.planner(document, self.calibration)
 
-    def _pinned(self, key: str, document: Document) -> Layout | None:
-        """How the document was cut before, when an answer to that cut was bought."""
-        pinned = self.ledger.partition(key)
-        if pinned is None:
-            return None
+    def _restored(self, before: tuple[Json, int], document: Document) -> Layout | None:
+        """How the document was cut before, when an answer to that cut was bought, or a run is about to buy one."""
+        pinned, run_id = before
         layout = self.blueprint.restore(document, self.calibration, pinned)
-        if layout is None or not any(self.ledger.has_answer(self.key(document, chunk)) for chunk in layout.chunks):
-            return None
-        return layout
+        if layout is None or any(self.has_answer(self.key(document, chunk)) for chunk in layout.chunks):
+            return layout
+        is_in_use = run_id == self._run_id or run_id in self.ledger.claims.live_runs()
+        return layout if is_in_use else None
+
+    def has_answer(self, key: str) -> bool:
+        """Whether a request need not be sent: its answer is in the ledger, and counts in this run."""
+        return self.turns.has(key)
 
     def in_time(self) -> AbstractAsyncContextManager[None]:
         """Around what goes before a call: raises DeadlinePassed when the run's time is over. Planning has no such."""
         return nullcontext() if self._is_dry else self.client.in_time()
 
-    def room(self, document: Document, chunk: Chunk) -> AbstractAsyncContextManager[Place]:
-        """Room in memory for a request about this chunk; waits for it."""
-        return self.in_flight.take(self.planner(document).size_bytes(document, chunk))
+    def turn(
+        self, key: str, document: Document, chunk: Chunk | None = None, *, is_aside: bool = False
+    ) -> AbstractAsyncContextManager[Turn]:
+        """The turn to ask about a chunk, or about a document with nothing of it in the request (see `Turns.take`)."""
+        size_bytes = 0 if chunk is None else self.planner(document).size_bytes(document, chunk)
+        return self.turns.take(key, self.in_time, size_bytes, is_aside=is_aside)
 
     async def load(self, document: Document, chunk: Chunk, place: Place) -> tuple[Loaded, ...]:
         """The content of a chunk's parts. Raises DeadlinePassed when the run's time is over before it is there."""
@@ -211,10 +242,6 @@ class Session:
     def key(self, document: Document, chunk: Chunk, hint: str | None = None, narrowed: JsonObject | None = None) -> str:
         """Identity of a request, from content and settings alone."""
         return self.blueprint.key(document, chunk, hint, narrowed)
-
-    def lock(self, key: str) -> asyncio.Lock:
-        """The lock of a request key: two documents with the same bytes ask once."""
-        return self._locks.setdefault(key, asyncio.Lock())
 
     def request(
         self, key: str, brief: Brief, contents: tuple[Content, ...], rung: Rung, max_tokens: int | None = None
@@ -234,7 +261,7 @@ class Session:
 
     def limits(self, document: Document, chunk: Chunk, key: str) -> tuple[OutputLimit, ...]:
         """The output limits to ask about a chunk with, one after the other while answers are cut off."""
-        return output_limits(self.brief(document), chunk, key, self.ledger.has_answer(short_key(key)))
+        return output_limits(self.brief(document), chunk, key, self.has_answer(short_key(key)))
 
     def keep(self, document: Document, chunk: Chunk, limit: OutputLimit, reply: Reply, hint: str | None) -> None:
         """Store a bought answer before anybody reads it, and learn from its usage how tokens are counted."""
@@ -252,23 +279,28 @@ class Session:
         config = self.config
         self.calibration = Calibration.of(self._observations, config.planning.safety_margin, config.profile.answers)
 
-    def write(self, record: Record[Any], fingerprint: str | None = None) -> None:
-        """Put a record on disk, and note in the ledger what became of the document."""
-        if self._sink is not None:
-            self._sink.write(record)
+    async def write(self, record: Record[Any], fingerprint: str | None = None) -> None:
+        """Put a record where it goes, and note in the ledger what became of the document."""
+        if self._files is not None:
+            self._files.write(record)
+        await self._sinks.write(record)
         self.ledger.documents.store(self._run_id, record, fingerprint)
 
-    def finish(
+    def summary(
         self, rows: Sequence[DocumentRow], remaining: Remainder | None, planned: Forecast | None, elapsed_s: float
     ) -> RunSummary:
-        """Close the run's books."""
-        self.ledger.finish_run(self._run_id)
-        spending = spending_of(self.ledger.postings(self._run_id))
-        earlier = spending_of(self.ledger.open_attempts(self._run_id))
-        summary = summarise(self.config, rows, spending, earlier, remaining, planned, elapsed_s)
-        if self._sink is not None:
-            self._sink.finish(summary)
-        return summary
+        """What the run did so far, with its books."""
+        spending = spending_of(self.ledger.attempts.postings(self._run_id))
+        earlier = spending_of(self.ledger.attempts.left_open(self._run_id, self.ledger.claims.live_runs()))
+        return summarise(self.config, rows, spending, earlier, remaining, planned, elapsed_s)
+
+    async def finish(self, summary: RunSummary) -> None:
+        """Put what the sinks collected and the run's summary in their places, then close the run's books."""
+        tell_of_run(self.span, summary)
+        await self._sinks.finish(summary)
+        if self._files is not None:
+            self._files.finish(summary)
+        self.ledger.runs.finish(self._run_id)
 
 
 def _warn_of_fixed(config: Config) -> None:

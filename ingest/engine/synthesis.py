@@ -44,12 +44,10 @@ async def synthesize(session: Session, document: Document, merged: Merged) -> tu
     ask = _prepare(session, document, question)
     key = ask.request.key
     try:
-        async with session.lock(key):
-            reply = session.ledger.answer(key)
-            is_known = reply is not None
+        async with session.turn(key, document) as turn:
+            reply, is_known = turn.reply, turn.reply is not None
             if reply is None:
-                async with session.in_flight.take():
-                    reply = await _buy(session, document, ask)
+                reply = await _buy(session, document, ask)
         usage = reply.usage
         cost = cost_usd(session.config.profile, usage.input_tokens, usage.output_tokens)
         result = ChunkResult(expenses=(Expense(key, usage, cost, is_known),), keys=(key,))

@@ -7,6 +7,7 @@ must work on both divide by `Page.char_width` and `Page.line_height`, which are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -122,3 +123,10 @@ def median(values: Iterable[float], default: float = 1.0) -> float:
     """The middle value (the upper of two), or the default of an empty list."""
     ordered = sorted(values)
     return ordered[len(ordered) // 2] if ordered else default
+
+
+def turn(x: float, y: float, centre_x: float, centre_y: float, angle_rad: float) -> tuple[float, float]:
+    """A point turned about a centre, clockwise on a page whose y grows downwards."""
+    dx, dy = x - centre_x, y - centre_y
+    cos, sin = math.cos(angle_rad), math.sin(angle_rad)
+    return centre_x + dx * cos - dy * sin, centre_y + dx * sin + dy * cos

@@ -7,7 +7,6 @@ port. A protocol is a row of `protocols.PROTOCOLS`: how its body is read to an A
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import logging
 import secrets
@@ -22,10 +21,12 @@ from typing import Any
 
 from ingest.errors import ConfigError, OutputError
 from ingest.local import faults as fault_kinds
+from ingest.local.access import check_host, check_key
 from ingest.local.accounting import Accounting, Entry, PrefixCache, Tokenizer, Usage, billed, count_input
 from ingest.local.answering import Answer, Answerer, AnswerStyle
 from ingest.local.cards import model_card
 from ingest.local.contract import Ask, Terms
+from ingest.local.eyes import EYES
 from ingest.local.faults import Fault, Faults
 from ingest.local.fields import parse_body
 from ingest.local.limiter import Limiter, Places
@@ -132,6 +133,8 @@ def create_app(
     )
     app.state.accounting = engine.accounting
     app.state.has_keys = bool(api_keys)
+    # Set by the server that puts the app on a port; in-process nobody else can call.
+    app.state.is_on_loopback = False
     return app
 
 
@@ -197,9 +200,10 @@ class _Engine:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Lets the threads go when a server stops; an app used in-process never gets here and needs nothing."""
-        yield
-        self.answerer.close()
+        """Lets the threads and the OCR process go when the app stops."""
+        with EYES.in_use():
+            yield
+            self.answerer.close()
 
     def guarded(self, endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
         """A GET endpoint behind the key check, with refusals shaped."""
@@ -207,7 +211,7 @@ class _Engine:
         async def handle(request: Request) -> Response:
             headers = {"x-request-id": uuid.uuid4().hex}
             try:
-                self._check_key(request)
+                self._check_caller(request)
                 return endpoint(request)
             except Refusal as refusal:
                 return self._shape_refusal(refusal, headers, request.url.path)
@@ -266,7 +270,7 @@ class _Engine:
         return response
 
     async def _answer(self, protocol: Protocol, request: Request, call: _Call) -> Response:
-        self._check_key(request)
+        self._check_caller(request)
         body = await _read_body(request)
         self.limiter.admit()
         self.places.take()
@@ -359,15 +363,13 @@ class _Engine:
             headers = headers | {"retry-after": retry_after}
         return JSONResponse(body, status_code=status, headers=headers)
 
-    def _check_key(self, request: Request) -> None:
-        if not self.api_keys:
-            return
-        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-        key = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-        if not key:
-            raise Refusal(401, "missing_api_key", "Send a key as `Authorization: Bearer KEY` or `x-api-key: KEY`.")
-        if not any(hmac.compare_digest(key.encode(), known.encode()) for known in self.api_keys):
-            raise Refusal(401, "invalid_api_key", "The key is not valid.")
+    def _check_caller(self, request: Request) -> None:
+        """With keys a caller needs one; without, a server on this machine is for this machine."""
+        headers = request.headers
+        if self.api_keys:
+            check_key(headers.get("authorization", ""), headers.get("x-api-key", ""), self.api_keys)
+        elif request.app.state.is_on_loopback:
+            check_host(headers.get("host", ""))
 
     def _request_id(self, number: int) -> str:
         """An id of 32 hexadecimal digits: which server, and which request."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ingest.errors import ConfigError
+from ingest.local.access import is_loopback
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -36,8 +36,12 @@ def serve(
         from uvicorn.protocols.http.h11_impl import H11Protocol
     except ImportError as error:
         raise ConfigError("ingest serve needs uvicorn; run: pip install 'ingest[local]'") from error
-    if not app.state.has_keys and not _is_loopback(host):
-        raise ConfigError(f"{host} can be reached from other machines; give a token, or serve on 127.0.0.1")
+    app.state.is_on_loopback = is_loopback(host)
+    if not app.state.has_keys and not app.state.is_on_loopback:
+        raise ConfigError(
+            f"{host} can be reached from other machines: give a token (INGEST_SERVE_TOKEN or --token),"
+            " or serve on 127.0.0.1"
+        )
     open_connections: dict[tuple[str, int], asyncio.Transport] = {}
 
     class Protocol(H11Protocol):
@@ -87,13 +91,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(f"cannot serve on {host}:{port}: {error}; choose another port") from error
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _resetting(

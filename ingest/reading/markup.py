@@ -26,15 +26,20 @@ def read_html(source: Source) -> bytes:
 
 
 def read_text(source: Source) -> Book:
+    """A file of text as a book."""
+    return text_book(decode(source.path.read_bytes()))
+
+
+def text_book(text: str, title: str = "") -> Book:
     """Text in fixed pitch, on a sheet wide enough for its longest line within reason."""
-    lines = decode(source.path.read_bytes()).expandtabs(8).splitlines() or [""]
+    lines = text.expandtabs(8).splitlines() or [""]
     columns = min(_MAX_COLUMNS, max(len(line) for line in lines))
     width = max(LETTER_PT[0], columns * _MONOSPACE_EM * _FONT_PT + _MARGINS_PT)
     style = f"white-space:pre-wrap;font-family:monospace;font-size:{_FONT_PT:g}pt;margin:0"
     starts = range(0, len(lines), _LINES_PER_CHAPTER)
     blocks = [escape("\n".join(lines[start : start + _LINES_PER_CHAPTER])) for start in starts]
     chapters = [Chapter("", f'<pre style="{style}">{block}</pre>') for block in blocks]
-    return Book("", chapters, {}, width, LETTER_PT[1], _FONT_PT)
+    return Book(title, chapters, {}, width, LETTER_PT[1], _FONT_PT)
 
 
 _CHARSET = re.compile(

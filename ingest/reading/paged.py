@@ -22,7 +22,9 @@ from ingest.config import ReadingSettings
 from ingest.errors import Encrypted, SourceError, TooLarge, Unreadable
 from ingest.reading import Probed, pdfium
 from ingest.reading.bands import Band, cut_page
-from ingest.reading.book import LETTER_PT
+from ingest.reading.book import LETTER_PT, Book
+from ingest.reading.containers.message import MEDIA_TYPES as MESSAGE_TYPES
+from ingest.reading.containers.message import read_message
 from ingest.reading.imaging import fit_page, to_content
 from ingest.reading.layout import layout_text
 from ingest.reading.markup import read_html, read_text
@@ -60,6 +62,7 @@ class PagedExtractor:
     media_types = (
         *_NATIVE,
         *OFFICE_TYPES,
+        *MESSAGE_TYPES,
         "text/html",
         "text/plain",
         "text/markdown",
@@ -92,7 +95,7 @@ class PagedExtractor:
         mode: types.PageMode = "native" if is_native else "image"
         parts = tuple(Part(index, "page", mode, section=sections.get(index)) for index in range(pages))
         problems = () if refusal is None else (Problem("reading", "not_native", refusal),)
-        return Document(source, parts, opened.title(), problems)
+        return Document(source, parts, opened.title(), problems, opened.repairs())
 
     def probe(self, document: Document, indices: Sequence[int], settings: ReadingSettings) -> Iterator[Probed]:
         """Size, rotation, text and mode of pages. Nothing is rendered."""
@@ -168,6 +171,13 @@ class _Opened:
         page: pymupdf.Page = self.document.load_page(index)
         return page
 
+    def repairs(self) -> tuple[Problem, ...]:
+        """A note when the file is damaged and its objects had to be searched for: some of them may be lost."""
+        if not getattr(self.document, "is_repaired", False):
+            return ()
+        message = f"{self.source.name} is damaged and was repaired while it was read: pages or text may be missing"
+        return (Problem("reading", "repaired", message),)
+
     def title(self) -> str | None:
         try:
             title = str((self.document.metadata or {}).get("title") or "")
@@ -195,11 +205,17 @@ def _one_line(text: str) -> str:
     return re.sub(r"\s+", " ", printable).strip()[:_MAX_TITLE_CHARS]
 
 
+def _read_book(source: Source) -> Book:
+    if source.media_type in OFFICE_TYPES:
+        return read_office(source)
+    return read_message(source) if source.media_type in MESSAGE_TYPES else read_text(source)
+
+
 def _open_file(source: Source) -> pymupdf.Document:
     try:
         kind = _NATIVE.get(source.media_type)
         if kind is None and source.media_type != "text/html":
-            book = read_office(source) if source.media_type in OFFICE_TYPES else read_text(source)
+            book = _read_book(source)
             document = pymupdf.open(stream=book.to_epub(), filetype="epub")
             document.layout(width=book.width_pt, height=book.height_pt, fontsize=book.font_pt)
         elif kind is None:

@@ -1,7 +1,7 @@
 """What a worker process runs: requests come in over a socket, results go back one by one, until the socket closes.
 
-Started by `workers.py` as `python -P -m ingest.reading.serving FD MEMORY_BYTES TIMEOUT_S`. A request is
-`(operation, source, arguments)`, pickled; the answers are `(ITEM, value)` for each result and then
+Started by `workers.py` as `python -P -m ingest.reading.serving FD PARENT_PID MEMORY_BYTES CPU_S OUTPUT_BYTES`. A
+request is `(operation, source, arguments)`, pickled; the answers are `(ITEM, value)` for each result and then
 `(DONE, should_retire)` or `(FAILED, (error, should_retire))`. A frame is 8 bytes of length, big-endian, and the pickle.
 """
 
@@ -19,47 +19,51 @@ from io import BufferedRWPair
 from typing import Any
 
 from ingest.config import ReadingSettings
-from ingest.errors import IngestError, TooLarge, Unreadable
+from ingest.errors import IngestError, SourceError, TooLarge, Unreadable
 from ingest.reading import DEFAULT_RENDERING, PagewiseExtractor, SampledExtractor, extractor_for
+from ingest.reading.confining import confine, limit_cpu
+from ingest.reading.containers import unpack
+from ingest.reading.unchanged import check_unchanged
 from ingest.types import Document, Source
 
 READY, ITEM, DONE, FAILED = "ready", "item", "done", "failed"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LENGTH = struct.Struct(">Q")
 
 
 def main() -> None:
     """Serve the socket whose descriptor is the first argument."""
-    descriptor, memory_bytes, timeout_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    descriptor, parent, memory_bytes, output_bytes = (int(sys.argv[at]) for at in (1, 2, 3, 5))
+    cpu_s = float(sys.argv[4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # PyMuPDF loads its layout models whenever they are installed: half a second, and memory that is not used here.
     sys.modules["pymupdf.layout"] = None  # type: ignore[assignment]
-    _die_with_parent()
-    _limit("RLIMIT_CORE", 0)
-    _limit("RLIMIT_AS", memory_bytes)
+    confine(memory_bytes, output_bytes, parent)
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
         try:
-            _serve(stream, memory_bytes, timeout_s)
+            _serve(stream, memory_bytes, cpu_s)
         except (BrokenPipeError, ConnectionResetError):
             return  # nobody listens any more
 
 
-def _serve(stream: BufferedRWPair, memory_bytes: int, timeout_s: float) -> None:
+def _serve(stream: BufferedRWPair, memory_bytes: int, cpu_s: float) -> None:
     _send(stream, (READY, None))
     while length := stream.read(LENGTH.size):
         operation, source, arguments = pickle.loads(stream.read(LENGTH.unpack(length)[0]))  # noqa: S301 - the parent's own
         should_retire = False
         try:
-            _limit_cpu(timeout_s)
-            _check_unchanged(source)
+            limit_cpu(cpu_s)
+            check_unchanged(source)
             for item in _results(operation, source, arguments):
+                # Before the result is handed over: it must be of the bytes that were hashed.
+                check_unchanged(source)
                 _send(stream, (ITEM, item))
-                _limit_cpu(timeout_s)
+                limit_cpu(cpu_s)
             _give_back()
             _send(stream, (DONE, _resident_bytes() > memory_bytes // 2))
             continue
         except IngestError as error:
-            is_ours = type(error).__module__ == IngestError.__module__
+            # A file may fail itself only, and not the run; and the parent knows no classes of other packages.
+            is_ours = isinstance(error, SourceError) and type(error).__module__ == SourceError.__module__
             failure = error if is_ours else Unreadable(error.message, error.part_index)
         except MemoryError:
             failure = TooLarge(f"{source.name} needs more memory than a worker may use: raise worker_memory_bytes")
@@ -73,6 +77,9 @@ def _serve(stream: BufferedRWPair, memory_bytes: int, timeout_s: float) -> None:
 
 def _results(operation: str, source: Source, arguments: tuple[Any, ...]) -> Iterator[object]:
     settings: ReadingSettings = arguments[-1]
+    if operation == "unpack":
+        yield from unpack(source, *arguments)
+        return
     extractor = extractor_for(source.media_type, source.name)
     if operation == "prepare":
         return
@@ -110,53 +117,11 @@ def _sampled(
         raise Unreadable(f"{source.name}: its extractor cannot {operation}")
 
 
-def _check_unchanged(source: Source) -> None:
-    try:
-        size_bytes = source.path.stat().st_size
-    except OSError as error:
-        raise Unreadable(
-            f"{source.name} has vanished: {source.path} cannot be read any more ({error.strerror})"
-        ) from error
-    if size_bytes != source.size_bytes:
-        raise Unreadable(f"{source.name} changed while it was being read: run again when it is complete")
-
-
 def _send(stream: BufferedRWPair, message: tuple[str, object]) -> None:
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     stream.write(LENGTH.pack(len(data)))
     stream.write(data)
     stream.flush()
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when its parent is killed; elsewhere the closed socket does, after the call."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _limit(name: str, value: int) -> None:
-    """Set a resource limit where the system has it and allows it."""
-    try:
-        import resource
-    except ImportError:
-        return
-    try:
-        resource.setrlimit(getattr(resource, name), (value, value))
-    except (AttributeError, ValueError, OSError):
-        return
-
-
-def _limit_cpu(timeout_s: float) -> None:
-    """Twice the time the parent waits: ends a worker whose parent is gone and cannot kill it."""
-    try:
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        soft = int(used.ru_utime + used.ru_stime + 2 * timeout_s) + 10
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-    except (ImportError, ValueError, OSError):
-        return
 
 
 def _give_back() -> None:

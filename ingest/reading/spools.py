@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from ingest.reading import Spool
+from ingest.reading.temporary import TemporaryFolder
 from ingest.types import Rendering, Source
 
 
@@ -22,7 +21,7 @@ class Spools:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryFolder | None = None
         self._stored: dict[Path, int] = {}
         self._loaded: list[Path] = []
 
@@ -61,12 +60,11 @@ class Spools:
     def close(self) -> None:
         """Remove everything."""
         if self._folder is not None:
-            shutil.rmtree(self._folder.name, ignore_errors=True)
-            self._folder.cleanup()
+            self._folder.close()
             self._folder = None
 
     def _path(self, source: Source, rendering: Rendering | None) -> Path:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="ingest-", ignore_cleanup_errors=True)
+            self._folder = TemporaryFolder()
         key = f"{source.sha256}:{source.path}:{rendering.key if rendering else ''}"
-        return Path(self._folder.name) / hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        return self._folder.path / hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:24]

@@ -23,11 +23,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from ingest.config import ReadingSettings
+from ingest.config import FindingSettings, ReadingSettings
 from ingest.errors import ConfigError, IngestError, SourceError, TooLarge, Unreadable
 from ingest.reading import Probed, Scan, Span, Spool
+from ingest.reading.containers import Unpacked
 from ingest.reading.serving import DONE, FAILED, ITEM, LENGTH, READY
 from ingest.reading.spools import Spools
 from ingest.types import Document, Loaded, Part, Problem, Rendering, Source
@@ -44,7 +46,9 @@ _PASSED_ON = frozenset(
     "PATH HOME LANG LANGUAGE TZ TMPDIR TEMP TMP LD_LIBRARY_PATH DYLD_LIBRARY_PATH VIRTUAL_ENV SYSTEMROOT".split()
 )
 
-_OUR_MODULES = ("ingest.types", "ingest.errors", "ingest.reading", "ingest.reading.sampling")
+_OUR_MODULES = (
+    "ingest.types", "ingest.errors", "ingest.reading", "ingest.reading.sampling", "ingest.reading.containers"
+)  # fmt: skip
 
 _Result = TypeVar("_Result")
 
@@ -126,6 +130,22 @@ class Workers:
         spool = self._spools.find(document.source, rendering)
         loaded = await self._each("load", document, list(parts), lambda rest: (sent, rest, rendering, spool), failed)
         return tuple(loaded)
+
+    async def unpack(
+        self, source: Source, folder: Path, finding: FindingSettings
+    ) -> tuple[tuple[Unpacked, ...], tuple[Problem, ...]]:
+        """Put the documents of an e-mail or archive into a folder; and what was left out. Bounds are the settings'.
+
+        Raises Unreadable, UnsupportedMedia or TooLarge when it cannot be opened at all.
+        """
+        results: list[Unpacked | Problem] = []
+        arguments = (folder, finding, self._settings)
+        try:
+            await self._call("unpack", source, arguments, results.append, finding.unpack_timeout_s)
+        except _WorkerLost as lost:
+            results.append(Problem("reading", lost.code, f"{source.name} was not unpacked to its end: {lost.how}"))
+        unpacked = tuple(each for each in results if isinstance(each, Unpacked) and each.path.parent == folder)
+        return unpacked, tuple(each for each in results if isinstance(each, Problem))
 
     async def _once(self, operation: str, source: Source, arguments: tuple[object, ...]) -> Any:
         """The one result of a call about a whole file."""
@@ -212,13 +232,20 @@ class Workers:
         The part at which a worker is lost gets the blame, and another worker goes on behind it.
         """
         source, results, failures = document.source, list[_Result](), 0
+        expected = Loaded if operation == "load" else Probed
+
+        def deliver(result: Any) -> None:
+            if not issubclass(type(result), expected) or len(results) == len(parts):
+                raise _WorkerLost(Unreadable.code, f"its extractor gave an unexpected {type(result).__name__}")
+            results.append(result)
+
         deadline = time.monotonic() + self._settings.call_timeout_s * (1 + len(parts) / _PAGES_PER_TIMEOUT)
         while len(results) < len(parts):
             rest, delivered = parts[len(results) :], len(results)
             problem = Problem("reading", Unreadable.code, f"{source.name}: its extractor left out pages")
             try:
                 request = (*arguments(rest), self._settings)
-                await self._call(operation, source, request, results.append, deadline - time.monotonic())
+                await self._call(operation, source, request, deliver, deadline - time.monotonic())
             except _WorkerLost as lost:
                 problem = Problem("reading", lost.code, f"{source.name}: {lost.how}")
             except SourceError as error:
@@ -317,15 +344,17 @@ class _Worker:
     def __init__(self, settings: ReadingSettings) -> None:
         self.last_sha256 = ""
         self.should_retire = False
+        self._most_bytes = self._room_bytes = settings.max_output_bytes
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._socket, theirs = socket.socketpair()
         # Kept to tell why an interpreter did not even start.
         with theirs, tempfile.TemporaryFile() as errors:
             self._errors_fd = os.dup(errors.fileno())
-            command = [sys.executable, "-P", "-m", "ingest.reading.serving", str(theirs.fileno())]
+            command = [sys.executable, "-P", "-m", "ingest.reading.serving", str(theirs.fileno()), str(os.getpid())]
+            limits = (settings.worker_memory_bytes, settings.worker_cpu_s, settings.max_output_bytes)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [*command, str(settings.worker_memory_bytes), str(settings.call_timeout_s)],
+                [*command, *map(str, limits)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -356,6 +385,7 @@ class _Worker:
         """Send a request and hand on each result. Raises what the worker raised, or _WorkerLost."""
         assert self._writer is not None
         deadline = time.monotonic() + total_s
+        self._room_bytes = self._most_bytes
         data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
         try:
             self._writer.write(LENGTH.pack(len(data)) + data)
@@ -366,7 +396,7 @@ class _Worker:
                     deliver(value)
                 elif kind == FAILED:
                     error, self.should_retire = value
-                    raise error
+                    raise error if isinstance(error, SourceError) else pickle.UnpicklingError("no error of a file")
                 elif kind == DONE:
                     self.should_retire = bool(value)
                     return
@@ -381,7 +411,17 @@ class _Worker:
     async def _receive(self) -> tuple[str, Any]:
         assert self._reader is not None
         length = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
-        kind, value = _Unpickler(io.BytesIO(await self._reader.readexactly(length))).load()
+        self._room_bytes -= length
+        if self._room_bytes < 0:
+            how = f"reading gave more than {self._most_bytes:,} bytes and was stopped: raise max_output_bytes"
+            raise _WorkerLost(TooLarge.code, how)
+        data = await self._reader.readexactly(length)
+        try:
+            kind, value = _Unpickler(io.BytesIO(data)).load()
+        except pickle.UnpicklingError:
+            raise
+        except Exception as error:  # a worker that was taken over sends what it likes
+            raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
         return kind, value
 
     def _autopsy(self) -> tuple[str, str]:
@@ -392,7 +432,7 @@ class _Worker:
         if status == -signal.SIGKILL:
             return TooLarge.code, "its reader was killed, most likely because the machine ran out of memory"
         if status == -signal.SIGXCPU:
-            return TooLarge.code, "reading took too much processor time and was stopped: raise call_timeout_s"
+            return TooLarge.code, "reading took too much processor time and was stopped: raise worker_cpu_s"
         if status < 0:
             return (
                 Unreadable.code,

@@ -1,12 +1,153 @@
-"""What digests told, and to whom it was delivered."""
+"""What digests told: each as it was written, and the versions of records it tells of, so that none is told twice."""
 
 from __future__ import annotations
 
-from ingest.keeping.ledger.database import Database
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.exc import IntegrityError
+
+from ingest.errors import Busy
+from ingest.keeping.ledger.database import Database, now
+from ingest.keeping.ledger.documents import VersionStatus
+
+_ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """A version of a record that no digest of a name tells of yet."""
+
+    id: int
+    name: str
+    at: str
+    status: VersionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The last version of a document that a digest tells of, and the last one of them that held data."""
+
+    id: int
+    with_data_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A digest as it was made. `body` is JSON, `markdown` and `html` are its pages.
+
+    The window is half-open, UTC, ISO 8601; it has no start when nothing was told before. `slot` names the window: a
+    name has one digest for each. `is_finished` once its files are written and its deliveries are made.
+    """
+
+    id: int
+    name: str
+    recipe: str
+    slot: str
+    at: str
+    window_start: str | None
+    window_end: str
+    body: str
+    markdown: str
+    html: str
+    is_finished: bool
 
 
 class Digests:
-    """Digests made, the versions each covers, and their deliveries."""
+    """Digests made and the versions each tells of."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def untold(self, name: str, recipe: str) -> tuple[Untold, ...]:
+        """The versions of a recipe's records that no digest of this name tells of, oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(text(_UNTOLD), {"name": name, "recipe": recipe}).mappings().all()
+        return tuple(Untold(row["id"], row["name"], row["at"], row["status"]) for row in rows)
+
+    def told(self, name: str, recipe: str) -> dict[str, Told]:
+        """By document: the last version that digests of this name tell of."""
+        with self._database.reading() as connection:
+            rows = connection.execute(text(_TOLD), {"name": name, "recipe": recipe}).mappings().all()
+        return {row["name"]: Told(row["id"], row["with_data_id"]) for row in rows}
+
+    def store(self, digest: Digest, version_ids: Iterable[int]) -> int:
+        """Keep a digest together with the versions it tells of, all or nothing, and give its number.
+
+        `digest.id` and `is_finished` are not looked at. Raises Busy when another process told of one of the versions,
+        or made the digest of this slot, in the meantime: then nothing is kept.
+        """
+        values = {
+            "name": digest.name,
+            "recipe": digest.recipe,
+            "slot": digest.slot,
+            "at": digest.at,
+            "start": digest.window_start,
+            "end": digest.window_end,
+            "body": zlib.compress(digest.body.encode()),
+            "markdown": zlib.compress(digest.markdown.encode()),
+            "html": zlib.compress(digest.html.encode()),
+        }
+        with self._database.transaction() as connection:
+            try:
+                digest_id = int(connection.execute(text(_STORE), values).scalar_one())
+                rows = [{"name": digest.name, "version": number, "digest": digest_id} for number in version_ids]
+                for first in range(0, len(rows), _ROWS_AT_ONCE):
+                    connection.execute(text(_COVER), rows[first : first + _ROWS_AT_ONCE])
+            except IntegrityError as error:
+                raise Busy(
+                    f"another process made the digest {digest.name} at the same time: run it again, what it told is kept"
+                ) from error
+        return digest_id
+
+    def last(self, name: str) -> Digest | None:
+        """The digest of this name made last."""
+        return self._one("SELECT * FROM digests WHERE name = :name ORDER BY id DESC LIMIT 1", name=name)
+
+    def in_slot(self, name: str, slot: str) -> Digest | None:
+        """The digest of a window, by the window's name."""
+        return self._one("SELECT * FROM digests WHERE name = :name AND slot = :slot", name=name, slot=slot)
+
+    def unfinished(self, name: str) -> tuple[Digest, ...]:
+        """Digests whose files or deliveries are not known to be done, oldest first."""
+        statement = "SELECT * FROM digests WHERE name = :name AND finished_at IS NULL ORDER BY id"
+        with self._database.reading() as connection:
+            rows = connection.execute(text(statement), {"name": name}).mappings().all()
+        return tuple(_digest(row) for row in rows)
+
+    def finish(self, digest_id: int) -> None:
+        """Note that a digest's files are written and its deliveries made."""
+        self._database.write(
+            "UPDATE digests SET finished_at = :at WHERE id = :id AND finished_at IS NULL", {"id": digest_id, "at": now()}
+        )
+
+    def _one(self, statement: str, **values: str) -> Digest | None:
+        with self._database.reading() as connection:
+            row = connection.execute(text(statement), values).mappings().first()
+        return None if row is None else _digest(row)
+
+
+_UNTOLD = (
+    "SELECT v.id, v.name, v.at, v.status FROM versions v"
+    " LEFT JOIN digest_versions d ON d.name = :name AND d.version_id = v.id"
+    " WHERE v.recipe = :recipe AND d.version_id IS NULL ORDER BY v.id"
+)
+_TOLD = (
+    "SELECT v.name AS name, MAX(v.id) AS id,"
+    " MAX(CASE WHEN v.status IN ('complete', 'partial') THEN v.id END) AS with_data_id"
+    " FROM digest_versions d JOIN versions v ON v.id = d.version_id"
+    " WHERE d.name = :name AND v.recipe = :recipe GROUP BY v.name"
+)
+_STORE = (
+    "INSERT INTO digests (name, recipe, slot, at, window_start, window_end, body, markdown, html)"
+    " VALUES (:name, :recipe, :slot, :at, :start, :end, :body, :markdown, :html) RETURNING id"
+)
+_COVER = "INSERT INTO digest_versions (name, version_id, digest_id) VALUES (:name, :version, :digest)"
+
+
+def _digest(row: RowMapping) -> Digest:
+    pages = {name: zlib.decompress(bytes(row[name])).decode() for name in ("body", "markdown", "html")}
+    names = ("id", "name", "recipe", "slot", "at", "window_start", "window_end")
+    return Digest(**{name: row[name] for name in names}, **pages, is_finished=row["finished_at"] is not None)

@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 200
 @dataclass(frozen=True, slots=True)
 class DocumentState:
     """A document as the last run left it. `fingerprint` tells cheaply whether the file changed since (size, time of
-    change, or a store's own tag); None when its place gives none."""
+    change, or a store's own tag); None when its place gives none. `refused` counts the parts the model refused."""
 
     name: str
     recipe: str
@@ -34,6 +34,7 @@ class DocumentState:
     uri: str
     sha256: str
     fingerprint: str | None
+    refused: int
     version_id: int
 
 
@@ -60,10 +61,11 @@ class Documents:
     def store(self, run_id: int, record: Record[Any], fingerprint: str | None = None) -> bool:
         """Keep what became of a document; a record that differs from the last is a new version.
 
-        Gives whether it is one. Storing the same again only moves the document's time.
+        Gives whether it is one. Storing the same again only moves the document's time. It is on disk with the next
+        answer, or with the end of the run.
         """
         document, recipe = record.document, record.recipe.name
-        body = json.dumps(record.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
+        body = json.dumps(record.to_dict(), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         values = {
             "name": document.name,
             "recipe": recipe,
@@ -74,13 +76,16 @@ class Documents:
             "uri": document.uri,
             "sha256": document.sha256,
             "fingerprint": fingerprint,
+            "refused": record.coverage.refused,
             "record_sha256": hashlib.sha256(body).hexdigest(),
         }
-        with self._database.transaction() as connection:
+        with self._database.quick_transaction() as connection:
+            # The state first: it makes another run that stores the same document wait for the end of this transaction.
+            connection.execute(text(_STATE), values)
             last = connection.execute(text(_LAST), values).mappings().first()
             is_new = last is None or last["record_sha256"] != values["record_sha256"]
             version_id = _add(connection, values, zlib.compress(body)) if is_new else last["id"] if last else 0
-            connection.execute(text(_STATE), {**values, "version": version_id})
+            connection.execute(text(_POINT), {**values, "version": version_id})
         return is_new
 
     def remove(self, run_id: int, recipe: str, names: Sequence[str]) -> None:
@@ -88,24 +93,18 @@ class Documents:
         for name in names:
             values = {"name": name, "recipe": recipe, "at": now(), "run": run_id, "status": "removed", "sha256": ""}
             with self._database.transaction() as connection:
-                last = connection.execute(text(_LAST), values).mappings().first()
-                if last is None or last["status"] == "removed":
+                if connection.execute(text(_REMOVE), values).first() is None:
                     continue
-                values |= {"sha256": last["sha256"], "record_sha256": ""}
+                last = connection.execute(text(_LAST), values).mappings().first()
+                values |= {"sha256": last["sha256"] if last else "", "record_sha256": ""}
                 version_id = _add(connection, values, None)
-                connection.execute(
-                    text(
-                        "UPDATE documents SET status = 'removed', problem = NULL, at = :at, run_id = :run,"
-                        " version_id = :version WHERE recipe = :recipe AND name = :name"
-                    ),
-                    {**values, "version": version_id},
-                )
+                connection.execute(text(_POINT), {**values, "version": version_id})
 
     def states(self, recipe: str | None = None) -> Iterator[DocumentState]:
         """Every document as the last run left it, by recipe and name."""
         after = ("", "")
         while True:
-            with self._database.transaction() as connection:
+            with self._database.reading() as connection:
                 found = connection.execute(
                     text(_STATES),
                     {"recipe": recipe, "after_recipe": after[0], "after_name": after[1], "limit": _ROWS_AT_ONCE},
@@ -118,7 +117,7 @@ class Documents:
 
     def state(self, recipe: str, name: str) -> DocumentState | None:
         """One document as the last run left it; None when it was never seen."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(
                 text("SELECT * FROM documents WHERE recipe = :recipe AND name = :name"),
                 {"recipe": recipe, "name": name},
@@ -129,7 +128,7 @@ class Documents:
     def versions(self, recipe: str, after_id: int = 0) -> Iterator[Version]:
         """The versions of all records of a recipe beyond a number, oldest first."""
         while True:
-            with self._database.transaction() as connection:
+            with self._database.reading() as connection:
                 found = connection.execute(
                     text("SELECT * FROM versions WHERE recipe = :recipe AND id > :after ORDER BY id LIMIT :limit"),
                     {"recipe": recipe, "after": after_id, "limit": _ROWS_AT_ONCE},
@@ -142,7 +141,7 @@ class Documents:
 
     def version(self, version_id: int) -> Version | None:
         """One version by its number."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(text("SELECT * FROM versions WHERE id = :id"), {"id": version_id}).mappings()
             found = row.first()
         return None if found is None else _version(found)
@@ -153,7 +152,7 @@ class Documents:
             "SELECT * FROM versions WHERE recipe = :recipe AND name = :name AND id < :id ORDER BY id DESC LIMIT 1"
         )
         values = {"recipe": version.recipe, "name": version.name, "id": version.id}
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(text(statement), values).mappings().first()
         return None if row is None else _version(row)
 
@@ -167,11 +166,16 @@ _ADD = (
     " VALUES (:name, :recipe, :at, :run, :status, :sha256, :record_sha256, :body) RETURNING id"
 )
 _STATE = (
-    "INSERT INTO documents (name, recipe, at, run_id, status, problem, uri, sha256, fingerprint, version_id)"
-    " VALUES (:name, :recipe, :at, :run, :status, :problem, :uri, :sha256, :fingerprint, :version)"
+    "INSERT INTO documents (name, recipe, at, run_id, status, problem, uri, sha256, fingerprint, refused, version_id)"
+    " VALUES (:name, :recipe, :at, :run, :status, :problem, :uri, :sha256, :fingerprint, :refused, 0)"
     " ON CONFLICT (recipe, name) DO UPDATE SET at = excluded.at, run_id = excluded.run_id,"
     " status = excluded.status, problem = excluded.problem, uri = excluded.uri, sha256 = excluded.sha256,"
-    " fingerprint = excluded.fingerprint, version_id = excluded.version_id"
+    " fingerprint = excluded.fingerprint, refused = excluded.refused"
+)
+_POINT = "UPDATE documents SET version_id = :version WHERE recipe = :recipe AND name = :name"
+_REMOVE = (
+    "UPDATE documents SET status = 'removed', problem = NULL, at = :at, run_id = :run, refused = 0"
+    " WHERE recipe = :recipe AND name = :name AND status <> 'removed' RETURNING name"
 )
 _STATES = (
     "SELECT * FROM documents WHERE (CAST(:recipe AS TEXT) IS NULL OR recipe = :recipe)"

@@ -86,7 +86,8 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             PRIMARY KEY (endpoint, model)
         )""",
     ),
-    # 3: what became of each document, every version of its record, and who is asking which chunk at present.
+    # 3: what became of each document, every version of its record, who is asking which chunk at present, and which run
+    # an answer and a partition are from.
     (
         """CREATE TABLE documents (
             name TEXT NOT NULL,
@@ -98,6 +99,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             uri TEXT NOT NULL,
             sha256 TEXT NOT NULL,
             fingerprint TEXT,
+            refused INTEGER NOT NULL,
             version_id INTEGER NOT NULL,
             PRIMARY KEY (recipe, name)
         )""",
@@ -118,6 +120,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             run_id INTEGER NOT NULL,
             host TEXT NOT NULL,
             lock_path TEXT NOT NULL,
+            timeout_s REAL NOT NULL,
             seen_at TEXT NOT NULL
         )""",
         """CREATE TABLE claims (
@@ -125,9 +128,68 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             owner TEXT NOT NULL,
             at TEXT NOT NULL
         )""",
+        "CREATE INDEX claims_by_owner ON claims (owner)",
+        "ALTER TABLE answers ADD COLUMN run_id INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE partitions ADD COLUMN run_id INTEGER NOT NULL DEFAULT 0",
     ),
-    # 4: digests.
-    (),
-    # 5: schedules and deliveries.
-    (),
+    # 4: digests, with their pages as they were written, and the versions of records that each tells of.
+    (
+        """CREATE TABLE digests (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            slot TEXT NOT NULL,
+            at TEXT NOT NULL,
+            window_start TEXT,
+            window_end TEXT NOT NULL,
+            body BLOB NOT NULL,
+            markdown BLOB NOT NULL,
+            html BLOB NOT NULL,
+            finished_at TEXT,
+            UNIQUE (name, slot)
+        )""",
+        """CREATE TABLE digest_versions (
+            name TEXT NOT NULL,
+            version_id INTEGER NOT NULL,
+            digest_id INTEGER NOT NULL,
+            PRIMARY KEY (name, version_id)
+        )""",
+    ),
+    # 5: schedules and deliveries. Addresses stand here with their secrets masked, and as a hash.
+    (
+        """CREATE TABLE deliveries (
+            key TEXT NOT NULL,
+            target TEXT NOT NULL,
+            label TEXT NOT NULL,
+            state TEXT NOT NULL,
+            tries INTEGER NOT NULL,
+            at TEXT NOT NULL,
+            reason TEXT,
+            PRIMARY KEY (key, target)
+        )""",
+        """CREATE TABLE schedules (
+            name TEXT PRIMARY KEY,
+            cron TEXT NOT NULL,
+            timezone TEXT NOT NULL,
+            arguments TEXT NOT NULL,
+            directory TEXT NOT NULL,
+            added_at TEXT NOT NULL,
+            covered_until TEXT NOT NULL,
+            claimed_by TEXT,
+            claimed_until TEXT
+        )""",
+        """CREATE TABLE schedule_runs (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            due_from TEXT,
+            due_at TEXT,
+            due_count INTEGER NOT NULL,
+            started_at TEXT NOT NULL,
+            finished_at TEXT,
+            exit_code INTEGER,
+            log TEXT NOT NULL
+        )""",
+        "CREATE INDEX schedule_runs_by_name ON schedule_runs (name, id)",
+    ),
 )

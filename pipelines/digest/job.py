@@ -1,0 +1,359 @@
+"""The job behind `ingest digest`: records up to date, what is new since it was last told, told once.
+
+A digest is stored together with the versions of records it tells of, in one transaction. So whatever is killed, before
+it nothing is told, and after it the digest is there to be written out and delivered: by this call or by the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ingest
+from pipelines.digest import asking, rules
+from pipelines.digest.alerts import compile_alerts, raised
+from pipelines.digest.citations import sources
+from pipelines.digest.collecting import News, collect, places, record_file
+from pipelines.digest.files import folder_of, write_files
+from pipelines.digest.model import Attention, Digest, Dropped, Shown
+from pipelines.digest.pages import headline, html_page, markdown_page
+from pipelines.digest.settings import DigestRecipe, DigestSettings, digest_recipe, slot_of, stamp
+from pipelines.digest.vanished import find_gone
+
+if TYPE_CHECKING:
+    from ingest.keeping.ledger import Ledger
+    from ingest.keeping.ledger.deliveries import Delivery
+    from ingest.keeping.ledger.digests import Digest as Stored
+    from ingest.keeping.ledger.documents import DocumentState
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a call of the job did. `digest` is None when there was nothing new and no window asked for a page.
+
+    `is_new` when this call made it; else it is the one that was made before, as it stands in the ledger. `folder` holds
+    digest.json, digest.md and digest.html. `summary` is that of the run that brought the records up to date.
+    """
+
+    digest: Digest | None
+    is_new: bool
+    folder: Path | None
+    deliveries: tuple[Delivery, ...]
+    summary: ingest.RunSummary | None
+    notices: tuple[str, ...]
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether every document is complete, everything could be looked at, and every target confirmed."""
+        is_complete = self.summary is None or self.summary.complete == len(self.summary.documents)
+        return is_complete and not self.notices and all(one.is_sent for one in self.deliveries)
+
+
+def utc_now() -> datetime:
+    """The present time."""
+    return datetime.now(UTC)
+
+
+def run(
+    paths: Sequence[str | Path],
+    config: ingest.Config,
+    settings: DigestSettings | None = None,
+    observer: ingest.Observer | None = None,
+    *,
+    now: Clock = utc_now,
+) -> Made:
+    """Bring the records in `config.output` up to date and tell what is new, once.
+
+    A digest covers every version of a record that no earlier digest of its name covers. With a window (or a slot) there
+    is one digest for it: the first call makes it, later ones give it again, byte for byte, and deliver what was not.
+
+    Raises ConfigError for settings that cannot be used, Busy when another process tells the same, and what
+    `ingest.run_to_folder` raises. What was read by then is told by the next call.
+    """
+    settings = settings or DigestSettings()
+    if config.output is None:
+        raise ingest.ConfigError("a digest needs an output folder: set Config.output")
+    recipe = digest_recipe(config, settings)
+    name = settings.name or config.recipe.name
+    slot = slot_of(settings, now())
+    _check_targets(settings)
+    made = _made_before(config, name, slot)
+    if made is not None:
+        return _finish(config, name, settings, made, is_new=False, summary=None, notices=())
+    newest_before = _newest_version(config)
+    summary, notices = _bring_up_to_date(paths, config, observer)
+    with _open(config) as ledger:
+        stored = _make(ledger, config, settings, recipe, slot, newest_before, notices, observer, now())
+        shown = stored if stored is not None or slot is None else ledger.digests.in_slot(name, slot)
+    return _finish(config, name, settings, shown, stored is not None, summary, notices)
+
+
+def last(config: ingest.Config, settings: DigestSettings | None = None) -> Made:
+    """The digest made last, as it stands in the ledger, its files written again.
+
+    Raises ConfigError when none was made.
+    """
+    settings = settings or DigestSettings()
+    name = settings.name or config.recipe.name
+    with _open(config) as ledger:
+        stored = ledger.digests.last(name)
+    if stored is None:
+        raise ingest.ConfigError(f"no digest {name!r} was made yet in {config.output}: leave --again out")
+    folder = write_files(config.output or Path(), stored)
+    return Made(Digest.model_validate_json(stored.body), False, folder, (), None, ())
+
+
+def _make(
+    ledger: Ledger,
+    config: ingest.Config,
+    settings: DigestSettings,
+    recipe: DigestRecipe,
+    slot: str | None,
+    newest_before: int,
+    notices: tuple[str, ...],
+    observer: ingest.Observer | None,
+    moment: datetime,
+) -> Stored | None:
+    """Make and store the digest of what is not told yet; None when there is nothing, and no window asks for a page."""
+    name = settings.name or config.recipe.name
+    previous = ledger.digests.last(name)
+    start = previous.window_end if previous else _first_start(settings, moment)
+    baseline = _baseline(ledger, name, config, start, newest_before) if previous is None else frozenset()
+    news = collect(ledger, name, config, baseline)
+    attention, known = _attention(ledger, config, recipe, previous, moment)
+    digest = Digest(
+        name=name,
+        title=recipe.title or name,
+        recipe=config.recipe.name,
+        window_start=start,
+        window_end=stamp(moment),
+        made_by="nobody",
+        attention=attention,
+        documents=news.documents,
+        documents_known=known,
+        notices=notices,
+    )
+    if digest.is_empty and slot is None:
+        return None
+    digest = _with_statements(digest, recipe, config, settings, observer)
+    return _store(ledger, digest, slot, news)
+
+
+def _store(ledger: Ledger, digest: Digest, slot: str | None, news: News) -> Stored:
+    from ingest.keeping.ledger.digests import Digest as Stored
+
+    # Without a window every digest is one of its own: named by the newest version it tells of, or by its time.
+    newest = max(news.version_ids, default=0)
+    stored = Stored(
+        id=0,
+        name=digest.name,
+        recipe=digest.recipe,
+        slot=slot or f"{digest.window_end}#{newest}",
+        at=digest.window_end,
+        window_start=digest.window_start,
+        window_end=digest.window_end,
+        body=json.dumps(digest.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n",
+        markdown=markdown_page(digest),
+        html=html_page(digest),
+        is_finished=False,
+    )
+    ledger.digests.store(stored, news.version_ids)
+    found = ledger.digests.in_slot(stored.name, stored.slot)
+    if found is None:
+        raise ingest.LedgerError(f"the digest {stored.name} is not in the ledger though it was stored")
+    return found
+
+
+def _with_statements(
+    digest: Digest,
+    recipe: DigestRecipe,
+    config: ingest.Config,
+    settings: DigestSettings,
+    observer: ingest.Observer | None,
+) -> Digest:
+    """The digest with its statements: by rules offline, else by the model; nobody is asked where there are no facts."""
+    facts = sources(digest.documents)
+    if not facts:
+        return digest
+    if config.endpoint.local:
+        made = rules.statements(digest.documents)
+        return digest.model_copy(update={"statements": made, "made_by": "rules"})
+    written = asking.write(digest.documents, facts, recipe, config, settings.max_cost_usd, observer)
+    update: dict[str, Any] = {"asking": written.asking, "dropped": written.dropped, "model": written.model}
+    if written.statements or written.problem is None:
+        update |= {"statements": written.statements, "made_by": "model"}
+    else:
+        update |= {"statements": rules.statements(digest.documents), "made_by": "rules", "dropped": Dropped()}
+    if written.problem is not None:
+        update["notices"] = (*digest.notices, f"The model's part is not whole: {written.problem}")
+    return digest.model_copy(update=update)
+
+
+def _finish(
+    config: ingest.Config,
+    name: str,
+    settings: DigestSettings,
+    shown: Stored | None,
+    is_new: bool,
+    summary: ingest.RunSummary | None,
+    notices: tuple[str, ...],
+) -> Made:
+    """Write out and deliver what is stored and not yet finished, the oldest first; `shown` whatever it is."""
+    deliveries: list[Delivery] = []
+    output = config.output or Path()
+    with _open(config) as ledger:
+        waiting = {one.id: one for one in ledger.digests.unfinished(name)}
+        if shown is not None:
+            waiting[shown.id] = shown
+        for stored in sorted(waiting.values(), key=lambda one: one.id):
+            write_files(output, stored)
+            sent = _deliver(ledger, stored, settings)
+            deliveries.extend(sent)
+            if not stored.is_finished and all(one.state != "failed" for one in sent):
+                ledger.digests.finish(stored.id)
+    return Made(
+        digest=None if shown is None else Digest.model_validate_json(shown.body),
+        is_new=is_new,
+        folder=None if shown is None else folder_of(output, shown),
+        deliveries=tuple(deliveries),
+        summary=summary,
+        notices=notices,
+    )
+
+
+def _deliver(ledger: Ledger, stored: Stored, settings: DigestSettings) -> tuple[Delivery, ...]:
+    if not settings.to:
+        return ()
+    from pipelines.delivery import deliver
+
+    digest = Digest.model_validate_json(stored.body)
+    targets = [target.get_secret_value() for target in settings.to]
+    key = f"digest {stored.name} {stored.slot}"
+    return deliver(ledger, key, headline(digest), stored.markdown, stored.html, targets)
+
+
+def _check_targets(settings: DigestSettings) -> None:
+    """Before anything is paid for."""
+    if settings.to:
+        from pipelines.delivery import check_targets
+
+        check_targets([target.get_secret_value() for target in settings.to])
+
+
+def _made_before(config: ingest.Config, name: str, slot: str | None) -> Stored | None:
+    if slot is None or not _has_ledger(config):
+        return None
+    with _open(config) as ledger:
+        return ledger.digests.in_slot(name, slot)
+
+
+def _bring_up_to_date(
+    paths: Sequence[str | Path], config: ingest.Config, observer: ingest.Observer | None
+) -> tuple[ingest.RunSummary | None, tuple[str, ...]]:
+    """Records of new and changed documents; documents that are gone are noted."""
+    try:
+        summary = ingest.run_to_folder(paths, config, observer)
+    except ingest.NothingFound as error:
+        # An empty folder is no error of a job that runs every day, but nothing can be said about what was there.
+        return None, (str(error),)
+    listed = {row.name for row in summary.documents}
+    recipe, finding = config.recipe.name, config.finding
+    is_whole = not (finding.changed_only or finding.since or config.keeping.retry)
+    with _open(config) as ledger:
+        known = list(ledger.documents.states(recipe))
+        gone = find_gone(known, listed, paths, lambda state: _parent(ledger, state), is_whole)
+        if gone.names:
+            ledger.documents.remove(max(state.run_id for state in known), recipe, gone.names)
+    return summary, tuple(
+        f"Nothing is left below {place}, where there were documents: it may not be mounted, so none counts as gone."
+        for place in gone.doubtful
+    )
+
+
+def _parent(ledger: Ledger, state: DocumentState) -> str | None:
+    version = ledger.documents.version(state.version_id)
+    return version.record.document.parent if version is not None and version.record is not None else None
+
+
+def _attention(
+    ledger: Ledger, config: ingest.Config, recipe: DigestRecipe, previous: Stored | None, moment: datetime
+) -> tuple[tuple[Attention, ...], int]:
+    """The alerts that apply to the records as they are, and how many documents there are."""
+    conditions = compile_alerts(recipe.alert)
+    told = Digest.model_validate_json(previous.body).attention if previous is not None else ()
+    before = {(item.alert, item.name) for item in told}
+    found: list[Attention] = []
+    known = 0
+    for state in ledger.documents.states(config.recipe.name):
+        if state.status == "removed":
+            continue
+        known += 1
+        if not conditions or state.status not in ("complete", "partial"):
+            continue
+        version = ledger.documents.version(state.version_id)
+        if version is None or version.record is None or version.record.data is None:
+            continue
+        for one in raised(conditions, version.record.data, moment.date()):
+            shown = (
+                Shown(pointer=pointer, value=value, evidence=places(version.record, pointer))
+                for pointer, value in one.values
+            )
+            found.append(
+                Attention(
+                    alert=one.alert.name,
+                    name=state.name,
+                    record=record_file(state.name),
+                    is_new=(one.alert.name, state.name) not in before,
+                    shown=tuple(shown),
+                )
+            )
+    order = {alert.name: number for number, alert in enumerate(recipe.alert)}
+    return tuple(sorted(found, key=lambda item: (order[item.alert], item.name))), known
+
+
+def _first_start(settings: DigestSettings, moment: datetime) -> str | None:
+    """Where the window of the first digest of a name begins; later ones follow one another without a gap."""
+    if settings.since is not None:
+        return stamp(settings.since)
+    return stamp(moment - settings.window) if settings.window is not None else None
+
+
+def _baseline(
+    ledger: Ledger, name: str, config: ingest.Config, start: str | None, newest_before: int
+) -> frozenset[int]:
+    """Versions that are no news to the first digest: older than its window, and not made by this very call."""
+    if start is None:
+        return frozenset()
+    begin = datetime.fromisoformat(start)
+    untold = ledger.digests.untold(name, config.recipe.name)
+    return frozenset(one.id for one in untold if one.id <= newest_before and datetime.fromisoformat(one.at) < begin)
+
+
+def _newest_version(config: ingest.Config) -> int:
+    if not _has_ledger(config):
+        return 0
+    with _open(config) as ledger:
+        return max((state.version_id for state in ledger.documents.states(config.recipe.name)), default=0)
+
+
+def _has_ledger(config: ingest.Config) -> bool:
+    is_folder = config.output is not None and (config.output / ".ingest").is_dir()
+    return config.keeping.ledger is not None or is_folder
+
+
+def _open(config: ingest.Config) -> Ledger:
+    url = config.keeping.ledger
+    return ingest.open_ledger(config.output, None if url is None else url.get_secret_value())
+
+
+def unread(plan: ingest.Plan) -> Iterator[str]:
+    """Stand-ins for the facts of documents that are still to be read: as long as their answers may become."""
+    for row in plan.documents:
+        if row.requests:
+            yield row.name

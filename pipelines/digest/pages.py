@@ -1,0 +1,171 @@
+"""The two pages of a digest, Markdown and HTML, from its data. Both stand alone: nothing is fetched, nothing runs.
+
+Everything that comes from documents is escaped: in HTML by the template engine, in Markdown by `markdown_text`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pipelines.digest.model import Attention, Digest, DocumentChange, DocumentKind, Place, Statement
+from pipelines.digest.wording import (
+    difference,
+    happened,
+    place_text,
+    pointer_text,
+    value_text,
+)
+
+TO_OUTPUT = "../../../"
+"""From a digest's folder to the output folder."""
+
+_KINDS: tuple[tuple[DocumentKind, str], ...] = (
+    ("changed", "Changed"),
+    ("added", "New"),
+    ("renamed", "Renamed"),
+    ("removed", "Gone"),
+    ("failed", "Failed"),
+    ("recovered", "Readable again"),
+    ("open", "Not read yet"),
+)
+_MADE_BY = {
+    "model": "Statements by {model}, each checked against the facts it cites.",
+    "rules": "Made by rules, no model.",
+    "nobody": "Made by rules; no model was asked.",
+}
+_FACTS_OPEN = 12
+"""Documents with up to so many facts show them at once."""
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Statements under one heading, each with the facts it cites and their documents."""
+
+    title: str
+    statements: tuple[tuple[Statement, tuple[tuple[str, DocumentChange, Place | None], ...]], ...]
+
+
+def markdown_page(digest: Digest) -> str:
+    """The digest as Markdown."""
+    return _render("digest.md.j2", digest)
+
+
+def html_page(digest: Digest) -> str:
+    """The digest as one HTML file."""
+    return _render("digest.html.j2", digest)
+
+
+def headline(digest: Digest) -> str:
+    """What is new in one line: the subject of a mail."""
+    if digest.is_empty:
+        return f"{digest.title}: nothing new"
+    counts = [f"{len(group)} {title.lower()}" for title, group in groups(digest)]
+    new = sum(item.is_new for item in digest.attention)
+    need = [f"{new} need{'s' if new == 1 else ''} attention"] if new else []
+    return f"{digest.title}: {', '.join(need + counts)}"
+
+
+def groups(digest: Digest) -> list[tuple[str, list[DocumentChange]]]:
+    """Documents by what became of them, in the order they are shown; none that is empty."""
+    grouped = ((title, [one for one in digest.documents if one.kind == kind]) for kind, title in _KINDS)
+    return [(title, found) for title, found in grouped if found]
+
+
+def alerts(items: Iterable[Attention]) -> list[tuple[str, list[Attention]]]:
+    """What asks for attention, by alert; the new ones first."""
+    names = list(dict.fromkeys(item.alert for item in items))
+    return [(name, sorted((i for i in items if i.alert == name), key=lambda i: (not i.is_new, i.name))) for name in names]
+
+
+def sections(digest: Digest) -> list[Section]:
+    """Statements under their headings, in the order of the headings' first statements."""
+    where = {fact.id: (document, fact) for document in digest.documents for fact in document.facts}
+    found: dict[str, list[Any]] = {}
+    for statement in digest.statements:
+        cited = []
+        for name in statement.facts:
+            document, fact = where[name]
+            cited.append((name, document, fact.evidence[0] if fact.evidence else None))
+        found.setdefault(statement.section, []).append((statement, _once(cited)))
+    return [Section(title, tuple(statements)) for title, statements in found.items()]
+
+
+def markdown_text(text: object) -> str:
+    """Text that stays text in Markdown: one line, with every sign that means something escaped."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def record_link(record: str | None) -> str:
+    """The relative address of a record's file."""
+    return TO_OUTPUT + quote(record) if record else ""
+
+
+def source_link(source: str, place: Place | None = None) -> str:
+    """The address of the document itself, at the page; empty for what no reader opens (a bucket, a pipe)."""
+    parts = urlsplit(source)
+    if parts.scheme not in ("file", "http", "https") or parts.fragment:
+        return ""
+    if place is not None and place.page is not None:
+        return f"{source}#page={place.page}"
+    return f"{source}#t={place.start_s:g}" if place is not None and place.start_s is not None else source
+
+
+def _once(
+    cited: Sequence[tuple[str, DocumentChange, Place | None]],
+) -> tuple[tuple[str, DocumentChange, Place | None], ...]:
+    """Citations without a second one of the same place in the same document."""
+    found = {}
+    for name, document, place in cited:
+        key = (document.name, place.page if place else None, place.start_s if place else None)
+        found.setdefault(key, (name, document, place))
+    return tuple(found.values())
+
+
+def _render(template: str, digest: Digest) -> str:
+    return _environment().get_template(template).render(
+        digest=digest,
+        headline=headline(digest),
+        groups=groups(digest),
+        alerts=alerts(digest.attention),
+        sections=sections(digest),
+        made_by=_MADE_BY[digest.made_by].format(model=digest.model or "the model"),
+        facts_open=_FACTS_OPEN,
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipelines.digest", "templates"),
+        autoescape=lambda name: name is None or not name.endswith(".md.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "difference": difference,
+        "happened": happened,
+        "md": markdown_text,
+        "moment": _moment,
+        "place": place_text,
+        "pointer": pointer_text,
+        "record": record_link,
+        "source": source_link,
+        "value": value_text,
+    }
+    return environment
+
+
+def _moment(stamp: str | None) -> str:
+    """2026-11-22T07:00:00Z as 2026-11-22 07:00 UTC."""
+    return f"{stamp[:10]} {stamp[11:16]} UTC" if stamp else "the beginning"

@@ -1,0 +1,105 @@
+"""Which documents are no longer where they were; careful, since a folder that is not mounted is no news."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from ingest.keeping.ledger.documents import DocumentState
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Names of documents that are gone; `doubtful` are places where nothing is left of many, and nothing is said."""
+
+    names: tuple[str, ...]
+    doubtful: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Root:
+    place: str
+    is_alive: bool = False
+    absent: list[str] = field(default_factory=list)
+
+
+def find_gone(
+    known: Iterable[DocumentState],
+    listed: Collection[str],
+    paths: Sequence[str | Path],
+    parent_of: Callable[[DocumentState], str | None],
+    is_whole: bool = True,
+) -> Gone:
+    """Compare what the ledger knows with what a run over `paths` found (`listed`, names of documents).
+
+    A local document is gone when its file does not exist; what merely was not listed, or may not be looked at, is not.
+    Anything else (an object in a bucket, an attachment) is gone when it is not listed although its place, or what it
+    came in, is; this can be told only of a listing that `is_whole`, with nothing left out by choice. Documents outside of the paths are left alone. Where not one known document is left and none was found,
+    nothing is gone: the place may not be mounted.
+    """
+    roots = [_Root(_root(os.fspath(path))) for path in paths]
+    for state in known:
+        root = next((root for root in roots if _is_below(state.uri, root.place)), None)
+        if root is None:
+            continue
+        if state.name in listed:
+            root.is_alive = True
+        elif state.status == "removed":
+            continue
+        elif _is_gone(state, listed, is_whole, parent_of):
+            root.absent.append(state.name)
+        elif state.uri.startswith("file:"):
+            root.is_alive = True
+    names = (name for root in roots if root.is_alive for name in root.absent)
+    doubtful = (root.place for root in roots if root.absent and not root.is_alive)
+    return Gone(tuple(sorted(names)), tuple(doubtful))
+
+
+def _is_gone(
+    state: DocumentState, listed: Collection[str], is_whole: bool, parent_of: Callable[[DocumentState], str | None]
+) -> bool:
+    parts = urlsplit(state.uri)
+    if parts.scheme != "file":
+        return is_whole
+    path, parent = unquote(parts.path).partition("!")[0], parent_of(state)
+    if parent is None:
+        return _is_file_gone(path)
+    if is_whole and (parent in listed or any(name.startswith(f"{parent}/") for name in listed)):
+        return True
+    # The path of what is inside a container may lead through the container's own.
+    return _is_file_gone(path) and not any(above.is_file() for above in Path(path).parents)
+
+
+def _is_file_gone(path: str) -> bool:
+    """Whether a path surely does not exist; not when nobody may look."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _root(path: str) -> str:
+    """The URI below which documents of a path lie; the folder before the first wildcard of a pattern."""
+    if "://" in path:
+        return path.partition("*")[0].rstrip("/")
+    if glob.has_magic(path) and not os.path.lexists(path):
+        fixed: list[str] = []
+        for step in Path(path).parts[:-1]:
+            if glob.has_magic(step):
+                break
+            fixed.append(step)
+        path = os.path.join(*fixed) if fixed else "."
+    return Path(path).absolute().as_uri().rstrip("/")
+
+
+def _is_below(uri: str, root: str) -> bool:
+    return uri == root or uri.startswith((f"{root}/", f"{root}#", f"{root}!"))
