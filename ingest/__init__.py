@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         configure,
         extract,
         extract_async,
+        find,
         open_ledger,
         plan,
         run,
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
         IngestError,
         LedgerError,
         ModelError,
+        NothingFound,
         OutputError,
         ReplyError,
         SourceError,
     )
+    from ingest.keeping.sinks.frames import records_to_arrow, to_pandas, to_polars
     from ingest.profile import Profile, load_profile, profile_names
     from ingest.recipes import load_recipe, recipe_from_schema, recipe_names
     from ingest.record import Evidence, Plan, Record, RunSummary
@@ -62,6 +65,7 @@ __all__ = [
     "KeepingSettings",
     "LedgerError",
     "ModelError",
+    "NothingFound",
     "Observer",
     "OutputError",
     "Plan",
@@ -76,6 +80,7 @@ __all__ = [
     "configure",
     "extract",
     "extract_async",
+    "find",
     "load_profile",
     "load_recipe",
     "open_ledger",
@@ -83,15 +88,19 @@ __all__ = [
     "profile_names",
     "recipe_from_schema",
     "recipe_names",
+    "records_to_arrow",
     "run",
     "run_to_folder",
     "stream",
+    "to_pandas",
+    "to_polars",
 ]
 
 _HOMES = {
-    "api": "Ingestor configure extract extract_async open_ledger plan run run_to_folder stream",
+    "api": "Ingestor configure extract extract_async find open_ledger plan run run_to_folder stream",
     "config": "AskingSettings BudgetSettings Config Endpoint KeepingSettings PlanningSettings ReadingSettings Recipe",
-    "errors": "ConfigError IngestError LedgerError ModelError OutputError ReplyError SourceError",
+    "errors": "ConfigError IngestError LedgerError ModelError NothingFound OutputError ReplyError SourceError",
+    "keeping.sinks.frames": "records_to_arrow to_pandas to_polars",
     "profile": "Profile load_profile profile_names",
     "recipes": "load_recipe recipe_from_schema recipe_names",
     "record": "Evidence Plan Record RunSummary",

@@ -54,7 +54,7 @@ class ReadingSettings(_Settings):
     worker_memory_bytes: int = Field(3_000_000_000, ge=500_000_000, description="Address space of one worker process")
     worker_cpu_s: float = Field(120.0, gt=0, description="Processor time a worker may spend on the same")
     max_output_bytes: int = Field(
-        250_000_000, ge=1_000_000, description="Bytes one call of a worker may send back, and one file it writes may have"
+        250_000_000, ge=1_000_000, description="Bytes one call of a worker may send back, and may write"
     )
     workers: int = Field(2, ge=1, description="Worker processes for rendering and decoding")
     spool_bytes: int = Field(1_000_000_000, ge=0, description="Disk space for frames between opening and sending")

@@ -51,6 +51,12 @@ class ConfigError(IngestError):
     code = "config"
 
 
+class NothingFound(ConfigError):
+    """There is no document where documents were looked for: an empty folder, or one that is not mounted."""
+
+    code = "nothing_found"
+
+
 class SourceError(IngestError):
     """A file cannot be used."""
 

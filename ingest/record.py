@@ -316,6 +316,62 @@ class RunSummary(_Value):
     output: str | None = Field(None, description="Folder the records were written to")
 
 
+class RunRow(_Value):
+    """One run in the ledger."""
+
+    id: int
+    started_at: str
+    finished_at: str | None = None
+    state: Literal["finished", "under way", "interrupted"]
+    recipe: str
+    model: str
+    endpoint: str
+    calls: int = Field(0, description="Calls sent, failed ones included")
+    spent_usd: Decimal | None = Field(Decimal(0), description="None without a price")
+
+
+class StateRow(_Value):
+    """A document as the last run left it. `status` may be "removed": it is no longer where it was."""
+
+    name: str
+    recipe: str
+    status: Status | Literal["removed"]
+    problem: str | None = None
+    at: str
+    run: int = Field(description="Number of the run that stored it")
+
+
+class DeliveryRow(_Value):
+    """Something that a target has not confirmed."""
+
+    what: str
+    to: str = Field(description="The target's address with its secrets masked")
+    state: Literal["failed", "unknown"] = Field(description="Refused; or sent without hearing whether it arrived")
+    tries: int
+    at: str
+    reason: str = ""
+
+
+class JobRow(_Value):
+    """A scheduled job whose last run failed."""
+
+    name: str
+    exit_code: int
+    at: str
+    log: str
+
+
+class Standing(_Value):
+    """What a ledger knows of all runs."""
+
+    runs: tuple[RunRow, ...] = Field((), description="Oldest first")
+    states: dict[str, int] = Field(default_factory=dict, description="Documents by status")
+    not_complete: tuple[StateRow, ...] = Field((), description="Documents that are not complete, and why")
+    undelivered: tuple[DeliveryRow, ...] = Field((), description="What did not reach a target, or may not have")
+    failed_jobs: tuple[JobRow, ...] = Field((), description="Scheduled jobs whose last run failed")
+    books: Spending = Spending()
+
+
 class PlanFigures(_Value):
     """Requests that would be sent, their tokens and their price. Chunks answered before need none."""
 
@@ -344,6 +400,7 @@ class PlanRow(PlanFigures):
     pages: int = 0
     frames: int = 0
     chunks: int = 0
+    answered: int = Field(0, description="Of these, chunks of which every answer is in the ledger")
     problem: str | None = None
 
 

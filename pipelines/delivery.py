@@ -37,6 +37,8 @@ _CONNECT_TIMEOUT_S, _ANSWER_TIMEOUT_S = 15.0, 60.0
 _MAIL_BODY = 32_768  # apprise's bound where a service names none, as those that send mail do
 # How requests, urllib3 and smtplib word that something was sent and no answer came.
 _NO_ANSWER = re.compile(r"read timed out|remote ?disconnected|connection (reset|aborted)|unexpectedly closed", re.I)
+# Words of a document must not call everyone in a chat to the screen: an invisible space takes the call out of them.
+_MENTION = re.compile(r"(?<=<)@|@(?=(?:everyone|here|channel|all)\b)", re.I)
 _WEBHOOKS = ("json", "xml", "form", "apprise")
 _CUT = "\n\n…"
 
@@ -118,6 +120,7 @@ def _send(target: _Target, title: str, markdown: str, html: str) -> tuple[Delive
     if _is_mail(target.service):
         body, form = html, NotifyFormat.HTML
     else:
+        title, markdown = (_MENTION.sub("@\u200b", text) for text in (title, markdown))
         body, form = _fit(markdown, target.service.body_maxlen), NotifyFormat.MARKDOWN
     apprise = Apprise(asset=target.service.asset)
     apprise.add(target.service)
@@ -217,7 +220,7 @@ def _secrets(address: str, label: str) -> tuple[str, ...]:
 def _masked(line: str, target: _Target) -> str:
     for secret in target.secrets:
         line = line.replace(secret, "***")
-    return " ".join(line.split())[:300]
+    return " ".join("".join(char if char.isprintable() else " " for char in line).split())[:300]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import multiprocessing
 import pickle
 import threading
 import time
@@ -23,7 +24,6 @@ from ingest import errors
 from ingest.api.settings import Settings
 from ingest.engine import session
 from ingest.errors import Cancelled, ConfigError, Encrypted, IngestError, Unreadable, UnsupportedMedia
-from ingest.keeping.ledger import Ledger
 from ingest.record import Record, RunSummary
 from ingest.types import Event
 from tests.money import TextWorkers, paid_config, start_service, write_pages
@@ -118,8 +118,23 @@ def test_calls_share_one_run(tmp_path: Path, model: HeldModel) -> None:
     written = RunSummary.model_validate_json((tmp_path / "out" / "run.json").read_text())
     assert written == ingestor.summary()
     assert [row.name for row in written.documents] == ["one.txt", "two.txt"]
-    with Ledger(tmp_path / "out", is_shared=True) as ledger:
-        assert {posting.run_id for posting in ledger.postings()} == {1}
+    with ingest.open_ledger(tmp_path / "out") as ledger:
+        assert {posting.run_id for posting in ledger.attempts.postings()} == {1}
+
+
+def test_files_of_one_name_keep_their_records_apart(tmp_path: Path, model: HeldModel) -> None:
+    """Every folder has its `scan.pdf`; the second must not take the place of the first."""
+    (one,), (other,) = (write(tmp_path / folder, "scan") for folder in ("a", "b"))
+    other.write_text("TITLE: other\nROW a 1\n", encoding="utf-8")
+    with make(tmp_path / "out") as ingestor:
+        names = [ingestor.extract(path).document.name for path in (one, other, one, other)]
+        assert ingestor.plan([other]).documents[0].name == names[1]
+    assert names[:2] == names[2:]
+    assert names[0] == "scan.txt"
+    kept = [json.loads((tmp_path / "out" / f"{name}.json").read_text())["data"]["title"] for name in names[:2]]
+    assert kept == ["scan", "other"]
+    lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
+    assert [json.loads(line)["document"]["name"] for line in lines] == names[:2], "one line a document, however often"
 
 
 def test_nothing_is_opened_before_it_is_needed(tmp_path: Path) -> None:
@@ -389,3 +404,28 @@ def test_the_summary_is_json(tmp_path: Path, model: HeldModel) -> None:
     with make() as ingestor:
         ingestor.extract(write(tmp_path, "one")[0])
     assert json.loads(ingestor.summary().model_dump_json())["complete"] == 1
+
+
+def _ask(ingestor: ingest.Ingestor, path: Path, queue: Any) -> None:
+    """What a child process does with the Ingestor of its parent."""
+    with ingestor:
+        record = ingestor.extract(path)
+        queue.put((record.status, ingestor.summary().requests_sent, threading.active_count() > 1))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_children_have_one_of_their_own(tmp_path: Path, method: str) -> None:
+    """Process pools of either kind are everywhere; a child that waits for its parent's threads waits for ever."""
+    (path,) = write(tmp_path / "in", "one")
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    with make(tmp_path / "out") as ingestor:
+        assert ingestor.extract(path).status == "complete"
+        child = context.Process(target=_ask, args=(ingestor, path, queue))
+        child.start()
+        assert queue.get(timeout=60) == ("complete", 0, True), "the child reads the answers that its parent bought"
+        child.join(30)
+        assert child.exitcode == 0
+        assert ingestor.extract(path).status == "complete"
+    with make(tmp_path / "out") as after:
+        assert after.extract(path).status == "complete"

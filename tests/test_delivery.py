@@ -14,10 +14,13 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ingest.cli.app import app
 from ingest.errors import ConfigError
 from ingest.keeping.ledger import Ledger
 from tests.conftest import ROOT
+from tests.postgres import Postgres
 from tests.webhooks import Webhook, webhook
 
 pytest.importorskip("apprise", reason="needs the extra digest")
@@ -57,6 +60,15 @@ def test_a_webhook_gets_title_and_page_once_for_a_key(hook: Webhook) -> None:
         assert send(ledger, hook.url()) == (("sent", 1),)
         assert send(ledger, hook.url(), key="digest-2") == (("sent", 1),)
     assert [(got["title"], got["message"].strip()) for got in hook.got] == [(TITLE, MARKDOWN.strip())] * 2
+
+
+def test_a_key_is_delivered_once_from_a_shared_database(hook: Webhook, postgres: Postgres) -> None:
+    """Two machines that make the same digest must post it once."""
+    address = postgres.database()
+    for _ in range(2):
+        with Ledger(None, url=address) as ledger:
+            assert send(ledger, hook.url()) == (("sent", 1),)
+    assert len(hook.got) == 1
 
 
 def test_mail_arrives_as_html_with_a_text_beside_it() -> None:
@@ -169,6 +181,15 @@ def test_an_address_can_stand_in_a_file(hook: Webhook, tmp_path: Path) -> None:
         assert send(ledger, f"@{tmp_path / 'target'}") == (("sent", 1),)
 
 
+def test_a_document_cannot_call_everyone_in_a_chat(hook: Webhook) -> None:
+    """Chats take @everyone from a webhook at its word; an invoice may hold it, and so may its name."""
+    with Ledger(None) as ledger:
+        deliver(ledger, "k", "@Here", "see @everyone <@&12> me@here.org a@example.org @allies", HTML, [hook.url()])
+    (got,) = hook.got
+    assert got["title"] == "@\u200bHere"
+    assert got["message"] == "see @\u200beveryone <@\u200b&12> me@\u200bhere.org a@example.org @allies"
+
+
 def test_a_long_page_is_one_message_cut_at_a_line() -> None:
     """A chat that takes 2,000 characters gets one message, not nine, and no half line."""
     text = "\n".join(f"- line {number}" for number in range(400))
@@ -222,3 +243,20 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_status_shows_what_was_not_delivered_and_says_so_by_its_exit_code(
+    hook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody misses a digest that never came, unless something says that it should have."""
+    monkeypatch.setenv("HOOK", f"json://robot:{SECRET}@127.0.0.1:{hook.port}/{SECRET}")
+    (tmp_path / ".ingest").mkdir()
+    hook.statuses = [500] * delivery._TRIES
+    with Ledger(tmp_path) as ledger:
+        deliver(ledger, "digest morning", TITLE, MARKDOWN, HTML, ["env:HOOK"])
+        ledger.deliveries.begin("digest evening", "hash", "slack://A...A")
+    status = CliRunner().invoke(app, ["status", str(tmp_path)])
+    assert status.exit_code == 1
+    assert "digest morning, failed (tries: 3)" in status.output
+    assert "digest evening, unknown (tries: 1): stopped while sending" in status.output
+    assert SECRET not in status.output

@@ -10,76 +10,18 @@ from pathlib import Path
 import pytest
 
 from ingest.engine.accounts import spending_of
-from ingest.errors import LedgerError, NewerVersion, OutputError
+from ingest.errors import LedgerError, OutputError
 from ingest.keeping.ledger import Ending, Ledger, Start
 from ingest.keeping.ledger.migrations import MIGRATIONS
 from ingest.keeping.sinks.files import FilesSink, record_path, write_whole
-from ingest.types import Bill, Observation, PageWords, Reply, Usage, Word
+from ingest.types import Bill, Usage
 
 WORST, NOTHING = Decimal("0.5"), Decimal(0)
-REPLY = Reply(
-    '{"a": "ü"}',
-    "stop",
-    Usage(120, 30, 5, 10),
-    "some-model",
-    "req-1",
-    (PageWords(2, (Word("total", (0.1, 0.2, 0.3, 0.4)),)),),
-)
-
-
-def test_an_answer_outlives_the_process(tmp_path: Path) -> None:
-    """A rerun finds everything that was received, usage and read words included."""
-    with Ledger(tmp_path) as ledger:
-        ledger.answers.store("k", REPLY)
-    with Ledger(tmp_path) as ledger:
-        assert ledger.answers.get("k") == REPLY
-        assert ledger.answers.has("k")
-        assert ledger.answers.get("other") is None
-
-
-def test_the_first_answer_stays(tmp_path: Path) -> None:
-    """Two racing calls for one key must not change a record that was already written."""
-    with Ledger(tmp_path) as ledger:
-        ledger.answers.store("k", REPLY)
-        ledger.answers.store("k", Reply("{}", "stop", Usage(), "m"))
-        assert ledger.answers.get("k") == REPLY
 
 
 def start(key: str = "k", worst: str | None = "0.5", number: int = 1) -> Start:
     """A try about to be sent."""
     return Start(key, "a.pdf", "invoices", number, False, None if worst is None else Decimal(worst))
-
-
-def test_a_try_is_on_the_books_before_it_is_sent_and_stays_there_after_a_crash(tmp_path: Path) -> None:
-    """A killed run may have been billed for what it sent: the most it can have cost must not be forgotten."""
-    with Ledger(tmp_path) as ledger:
-        run = ledger.runs.start("invoices", "m", "e")
-        ledger.attempts.start(run, start())
-    with Ledger(tmp_path) as ledger:
-        later = ledger.runs.start("invoices", "m", "e")
-        (left,) = ledger.attempts.left_open(later)
-        assert (left.booking, left.document, left.booked_usd) == ("open", "a.pdf", Decimal("0.5"))
-        assert spending_of(ledger.attempts.left_open(later)).unsettled_usd == Decimal("0.5")
-        assert ledger.attempts.postings(later) == ()
-
-
-def test_an_answer_and_the_settlement_of_its_try_are_one(tmp_path: Path) -> None:
-    """Neither a paid answer without its bill nor a bill without its answer may be left behind."""
-    bill = Bill(127_999, Decimal("0.0000001"), Decimal(0), Decimal("0.2"), Decimal("0.03"))
-    ending = Ending("answered", "", 0.1, "usage", REPLY.usage, bill, bill.total_usd, is_cut_off=True)
-    learned = ("m", "e", Observation((("text", 90), ("fixed", 20)), 90, 120, 25))
-    with Ledger(tmp_path) as ledger:
-        run = ledger.runs.start("invoices", "m", "e")
-        number = ledger.attempts.start(run, start())
-        ledger.answers.store("k", REPLY, settled=(number, ending), learned=learned)
-    with Ledger(tmp_path) as ledger:
-        (posting,) = ledger.attempts.postings(run)
-        assert (posting.booking, posting.bill, posting.usage) == ("usage", bill, REPLY.usage)
-        assert posting.booked_usd == Decimal("0.2300001")
-        assert posting.is_cut_off
-        assert ledger.answers.get("k") == REPLY
-        assert ledger.learned.observations("m", "e") == (learned[2],)
-        assert ledger.learned.observations("m", "other") == ()
 
 
 def test_where_the_money_went() -> None:
@@ -119,20 +61,6 @@ def test_a_price_that_is_not_known_is_not_nothing() -> None:
         assert spending_of(ledger.attempts.postings(run)).total_usd is None
 
 
-def test_what_runs_learned_is_kept(tmp_path: Path) -> None:
-    """How a document was cut and how an endpoint takes a schema must be the same in the next run."""
-    with Ledger(tmp_path) as ledger:
-        assert ledger.learned.store_partition("d", [{"owned": [[0, 3]]}], 4)
-        assert not ledger.learned.store_partition("d", [{"owned": [[1, 2]]}], 5)
-        assert ledger.learned.store_partition("d", [{"owned": [[0, 1]]}, {"owned": [[2, 3]]}], 5, [{"owned": [[0, 3]]}])
-        ledger.learned.store_rung("e", "m", "tool")
-    with Ledger(tmp_path) as ledger:
-        assert ledger.learned.partition("d") == ([{"owned": [[0, 1]]}, {"owned": [[2, 3]]}], 5)
-        assert ledger.learned.partition("x") is None
-        assert ledger.learned.rung("e", "m") == "tool"
-        assert ledger.learned.rung("e", "other") is None
-
-
 def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
     """An update of the program must not lose what was paid for."""
     (tmp_path / ".ingest").mkdir()
@@ -153,16 +81,6 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         assert ledger.answers.has("k")
         spending = spending_of(ledger.attempts.postings())
         assert (spending.calls, spending.total_usd, spending.unconfirmed_calls) == (2, Decimal("0.5"), 0)
-
-
-def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
-    """An older program would misread what a newer one wrote."""
-    Ledger(tmp_path).close()
-    with sqlite3.connect(tmp_path / ".ingest" / "ledger.sqlite") as connection:
-        connection.execute("INSERT INTO migrations (number) VALUES (?)", (len(MIGRATIONS) + 1,))
-    connection.close()
-    with pytest.raises(NewerVersion, match="update ingest"):
-        Ledger(tmp_path)
 
 
 def test_a_file_that_is_no_ledger_is_a_clear_error(tmp_path: Path) -> None:

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from ingest.config import ReadingSettings
 from ingest.errors import OutputError, SourceError
 from ingest.keeping.sinks import files
 from ingest.keeping.sinks.files import FilesSink, record_path, write_whole
 from ingest.reading.discover import describe, discover
 from ingest.reading.workers import Workers
 from ingest.record import DocumentInfo, ModelInfo, RecipeInfo, Record, RunSummary, Totals
-from ingest.types import Document, Loaded, Rendering
+from ingest.types import Document, Loaded
 from tests.conftest import ROOT
+from tests.reading_samples import RENDERING, SETTINGS
 
 MODEL = ModelInfo(model="m", profile="p", protocol="chat", endpoint="local")
 RECIPE = RecipeInfo(name="r", schema_sha256="0", instructions_sha256="0")
@@ -39,19 +39,16 @@ def record(name: str, words: str = "x") -> Record[dict[str, Any]]:
 
 def seen(folder: Path) -> set[str]:
     """Names of the files that anybody may read."""
-    return {
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and ".writing-" not in str(path)
-    }
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return {str(path) for path in paths if not path.parts[0].startswith(".")}
 
 
 class _Failing:
     """Makes the n-th of the calls that reach the disk fail as a full disk does; 0 lets all pass and counts them."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, at: int, after: bool = False) -> None:
-        self.passed, self._at, self._after = 0, at, after
-        for name in ("open", "fsync", "replace", "write_bytes"):
-            if name == "write_bytes":
-                continue
+    def __init__(self, patch: pytest.MonkeyPatch, at: int) -> None:
+        self.passed, self._at = 0, at
+        for name in ("open", "fsync", "replace"):
             patch.setattr(files.os, name, self._wrapped(getattr(os, name)))
 
     def _wrapped(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,21 +61,23 @@ class _Failing:
         return watched
 
 
-def whole_run(folder: Path) -> None:
-    """Two records, one below a new folder, and the summary."""
+def whole_run(folder: Path, at_end: Callable[[], None] = lambda: None) -> None:
+    """Two records, one below a new folder, and the summary; `at_end` is called when all of it should be there."""
     with FilesSink(folder) as sink:
         sink.write(record("a.txt", "new"))
         sink.write(record("sub/b.txt", "new"))
         sink.finish(SUMMARY)
+        at_end()
 
 
 def test_a_full_disk_at_any_step_leaves_only_whole_files(tmp_path: Path) -> None:
     """Whatever call it is that fails, each file is the old one or the new one, and the same run can be done again."""
+    calls: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         counter = _Failing(patch, 0)
-        whole_run(tmp_path / "count")
-    assert counter.passed > 10
-    for at in range(1, counter.passed + 1):
+        whole_run(tmp_path / "count", lambda: calls.append(counter.passed))
+    assert calls[0] > 10
+    for at in range(1, calls[0] + 1):
         output = tmp_path / str(at)
         with FilesSink(output) as sink:
             sink.write(record("a.txt", "old"))
@@ -195,6 +194,18 @@ def test_files_in_the_making_of_a_living_run_stay_and_those_of_a_dead_one_go(tmp
     assert seen(output) == {"a.txt.json", "sub/b.txt.json", "records.jsonl", "run.json"}
 
 
+def test_a_record_that_did_not_change_is_not_written_again(tmp_path: Path) -> None:
+    """What copies or builds on new files must see those that are new."""
+    whole_run(tmp_path)
+    before = (tmp_path / "a.txt.json").stat()
+    whole_run(tmp_path)
+    after = (tmp_path / "a.txt.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    with FilesSink(tmp_path) as sink:
+        sink.write(record("a.txt", "newer"))
+    assert json.loads((tmp_path / "a.txt.json").read_text(encoding="utf-8"))["data"] == {"words": "newer"}
+
+
 def test_two_runs_into_one_folder_leave_whole_files_of_the_last(tmp_path: Path) -> None:
     """Lines of two runs must not mix: `records.jsonl` is that of one of them."""
     with FilesSink(tmp_path) as first, FilesSink(tmp_path) as second:
@@ -246,17 +257,16 @@ def test_bytes_that_were_not_hashed_are_never_read_as_if_they_were(
     """A record that names the hash of one file and holds the words of another could not be trusted at all."""
     path = tmp_path / "a.txt"
     path.write_text("old words\n" * 50, encoding="utf-8")
-    settings, rendering = ReadingSettings(), Rendering()
 
     async def read() -> str:
         (found,) = discover([path])
-        source = describe(found, settings)
-        async with Workers(settings) as workers:
-            document: Document | None = await workers.open(source, rendering) if is_open else None
+        source = describe(found, SETTINGS)
+        async with Workers(SETTINGS) as workers:
+            document: Document | None = await workers.open(source, RENDERING) if is_open else None
             change(path)
             try:
-                document = document or await workers.open(source, rendering)
-                loaded: tuple[Loaded, ...] = await workers.load(document, document.parts, rendering)
+                document = document or await workers.open(source, RENDERING)
+                loaded: tuple[Loaded, ...] = await workers.load(document, document.parts, RENDERING)
             except SourceError as error:
                 return error.message
         assert all(item.contents == () for item in loaded)

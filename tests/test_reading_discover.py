@@ -130,7 +130,7 @@ def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path: Path) -
     assert _names(tmp_path / "scan [1].pdf") == ["scan [1].pdf"]
 
 
-@pytest.mark.parametrize("given", ["missing.pdf", "missing/*.pdf", "s3://bucket/key", "", "nul\0byte"])
+@pytest.mark.parametrize("given", ["missing.pdf", "missing/*.pdf", "memory://nowhere/key", "", "nul\0byte"])
 def test_what_does_not_exist_is_a_configuration_error_before_anything_is_read(tmp_path: Path, given: str) -> None:
     """A mistyped path must not cost half a run."""
     _fill(tmp_path, "a.pdf")

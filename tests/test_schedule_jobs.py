@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,10 +58,13 @@ def commands() -> Commands:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, clock: Clock, commands: Commands) -> Desk:
-    ledger = Ledger(tmp_path)
+def desk(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, commands: Commands) -> Iterator[Desk]:
+    """A desk over a file, or over PostgreSQL where a test asks for it."""
+    url = request.getfixturevalue("postgres").database() if getattr(request, "param", "") == "postgres" else None
+    ledger = Ledger(tmp_path, url=url)
     jobs.add(ledger, "morning", "0 7 * * *", "Europe/Berlin", COMMAND, tmp_path, START)
-    return Desk(ledger, tmp_path, commands, clock)
+    yield Desk(ledger, tmp_path, commands, clock)
+    ledger.close()
 
 
 def another(desk: Desk, **changes: object) -> Desk:
@@ -82,6 +85,7 @@ def test_a_job_runs_when_its_time_comes_and_only_then(desk: Desk, clock: Clock, 
     assert run.due_at == datetime(2026, 3, 3, 6, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("desk", ["file", "postgres"], indirect=True)
 def test_missed_times_become_one_run_that_covers_them(desk: Desk, clock: Clock, commands: Commands) -> None:
     """After three days off there must be one digest, not three and not none."""
     clock.now += 3 * DAY
@@ -130,6 +134,7 @@ def test_a_job_whose_daemon_was_killed_is_taken_over_when_its_claim_ends(
     assert commands.ran == ["morning"]
 
 
+@pytest.mark.parametrize("desk", ["file", "postgres"], indirect=True)
 def test_two_daemons_run_a_job_once(desk: Desk, clock: Clock, commands: Commands) -> None:
     """Two machines for safety must not mean two digests."""
     clock.now += DAY

@@ -17,7 +17,7 @@ from ingest.api.settings import Options, PathLike, configure
 from ingest.config import Config
 from ingest.errors import ConfigError
 from ingest.record import Plan, Record, RunSummary
-from ingest.types import JsonObject, Observer
+from ingest.types import Input, JsonObject, Observer
 
 if TYPE_CHECKING:
     from ingest.keeping.ledger import Ledger
@@ -27,6 +27,7 @@ __all__ = [
     "configure",
     "extract",
     "extract_async",
+    "find",
     "open_ledger",
     "plan",
     "run",
@@ -138,6 +139,19 @@ def open_ledger(output: PathLike | None = None, url: str | None = None) -> Ledge
     if url is None and (output is None or not (Path(output) / LEDGER_FOLDER).is_dir()):
         raise ConfigError(f"{output or 'the folder'} holds no ledger: nothing was ever run into it")
     return Ledger(None if output is None else Path(output), url=url)
+
+
+def find(paths: Sequence[Given], config: Config) -> Iterator[Input]:
+    """The local files a run over these paths would read, each by itself and with the name of its record, in order.
+
+    Raises ConfigError when a path does not exist, or is no file or folder of this machine.
+    """
+    from ingest.reading.discover import discover
+
+    for found in discover(paths, config.output, config.finding):
+        if not isinstance(found.place, Path):
+            raise ConfigError(f"{found.shown_uri} is no file of this machine")
+        yield Input(found.place, name=found.name, metadata=found.metadata)
 
 
 def plan(paths: Sequence[Given], config: Config, observer: Observer | None = None) -> Plan:

@@ -19,7 +19,7 @@ from ingest.api.loops import LoopThread
 from ingest.api.results import error_of, with_class
 from ingest.api.settings import OnError, OnRecord, PathLike, Settings, class_of, config_of
 from ingest.config import Config
-from ingest.errors import Cancelled, ConfigError
+from ingest.errors import Cancelled, ConfigError, NothingFound
 from ingest.record import Plan, Record, RunSummary, Spending
 from ingest.types import Event, Input, JsonObject, Observer
 
@@ -128,15 +128,16 @@ class Ingestor(Generic[_T]):
     def extract(self, path: Given) -> Record[_T]:
         """The record of one document; of an e-mail or an archive its own, not those of what it holds.
 
-        Raises ConfigError when `path` is not one document, and the errors of `run`.
+        Raises ConfigError when `path` is not one document, NothingFound when the settings leave it out, and the errors
+        of `run`.
         """
         self._wait(self._check_single(path))
-        return next(iter(list(self.run([path]))))
+        return _first(path, list(self.run([path])))
 
     async def extract_async(self, path: Given) -> Record[_T]:
         """`extract` for programs that have a running event loop."""
         await self._wait_async(self._check_single(path))
-        return next(iter([record async for record in self.stream([path])]))
+        return _first(path, [record async for record in self.stream([path])])
 
     def run(self, paths: Sequence[Given]) -> Iterator[Record[_T]]:
         """Records of files, folders, globs and inputs, in the order of discovery, as they are ready.
@@ -304,7 +305,8 @@ class Ingestor(Generic[_T]):
 
         if isinstance(path, Input) and path.uri is None:
             return
-        count = await asyncio.to_thread(lambda: len(list(islice(discover([path], self.config.output), 2))))
+        output = self.config.output
+        count = await asyncio.to_thread(lambda: sum(1 for _ in islice(discover([path], output), 2)))
         if count > 1:
             raise ConfigError(f"{path} holds several documents: use run() for more than one")
 
@@ -376,6 +378,12 @@ class _Guarded:
         except Exception:
             self._observer = None
             _LOG.warning("an observer failed and is not called again", exc_info=True)
+
+
+def _first(path: Given, records: Sequence[Record[_T]]) -> Record[_T]:
+    if not records:
+        raise NothingFound(f"{path} is left out by the settings, or did not change: there is no new record of it")
+    return records[0]
 
 
 def _told(call: _Call) -> Cancelled:

@@ -17,6 +17,7 @@ COMMANDS = {
     "status": ("ingest.cli.status:status", "Show how the last run into a folder went."),
     "show": ("ingest.cli.status:show", "Show records with the place of every value."),
     "eval": ("ingest.cli.evaluate:evaluate", "Compare records with known answers."),
+    "digest": ("ingest.cli.digest:digest", "Tell what is new in documents, once, with its evidence."),
     "recipes": ("ingest.cli.recipes:recipes", "List the recipes, or show one."),
     "schedule": ("ingest.cli.schedule:schedule", "Run ingest at set times; export jobs to other schedulers."),
     "serve": ("ingest.cli.serve:serve", "Serve the local engine over HTTP."),

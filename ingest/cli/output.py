@@ -26,7 +26,12 @@ def say(text: str) -> None:
 
 def say_json(value: Json) -> None:
     """Print a result as JSON."""
-    say(json.dumps(value, ensure_ascii=False, indent=2))
+    say(to_text(value))
+
+
+def to_text(value: Json) -> str:
+    """A result as JSON for people and programs."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def complain(text: str) -> None:

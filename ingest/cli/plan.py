@@ -7,10 +7,11 @@ import click
 from ingest.cli.flags import Command
 from ingest.cli.options import config_of, config_options
 from ingest.cli.output import is_color, say, say_json
+from ingest.cli.run import with_list
 
 
 @click.command(cls=Command)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="PATH...")
 @config_options
 @click.pass_context
 def plan(ctx: click.Context, /, paths: tuple[str, ...], **options: object) -> int:
@@ -18,7 +19,7 @@ def plan(ctx: click.Context, /, paths: tuple[str, ...], **options: object) -> in
 
     Takes the options of `ingest run`. Chunks that OUT/.ingest holds an answer to cost nothing again.
     """
-    config = config_of(ctx, needs_key=False)
+    paths, config = with_list(paths, config_of(ctx, needs_key=False))
     from ingest import api
     from ingest.showing.progress import Progress
     from ingest.showing.report import Look, plan_table

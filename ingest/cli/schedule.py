@@ -155,7 +155,7 @@ def run(ctx: click.Context, /, folder: Path, url: str | None, **_: object) -> No
     start_logging(ctx)
     with _ledger(folder, url) as ledger:
         count = len(ledger.schedules.all())
-        find_job("schedule").serve(ledger, folder, lambda: complain(f"Serving {count} jobs from {folder}."))
+        find_job("schedule").serve(ledger, folder, lambda: complain(f"Serving jobs from {folder}: {count} at present."))
     complain("Stopped.")
 
 

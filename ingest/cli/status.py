@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from ingest.cli.options import DEFAULT_OUTPUT
 from ingest.cli.output import is_color, say, say_json
-from ingest.errors import ConfigError
+from ingest.errors import ConfigError, OutputError
 from ingest.keeping.sinks.files import record_path
-from ingest.record import Record, RunSummary, Spending
+from ingest.record import Record, RunSummary, Standing
 
 RUN_FILE, LINES_FILE, LEDGER_FOLDER = "run.json", "records.jsonl", ".ingest"
 
@@ -25,45 +25,96 @@ _folder = click.argument(
 )
 
 
+_ledger = click.option(
+    "--ledger",
+    "url",
+    envvar="INGEST_LEDGER",
+    metavar="URL",
+    help="The database that keeps answers and money, when it is not the file in OUT/.ingest.",
+)
+
+
 @click.command()
 @_folder
-@click.option("--json", "as_json", is_flag=True, help="As JSON: the content of run.json, and the ledger's books.")
-@click.option("-v", "--verbose", is_flag=True, help="List every document.")
-def status(folder: Path, as_json: bool, verbose: bool) -> int:
-    """Show how the last run into OUT went, and what all runs into it have cost.
+@_ledger
+@click.option("--json", "as_json", is_flag=True, help="As JSON: the content of run.json, and what the ledger knows.")
+@click.option("-v", "--verbose", is_flag=True, help="List every document and every run.")
+def status(folder: Path, url: str | None, as_json: bool, verbose: bool) -> int:
+    """Show how the last run into OUT went, and all runs in its ledger: documents by status, failures, money.
 
-    The exit code is that run's: 0 all complete, 1 some not, or not ended.
+    The exit code is the last run's: 0 all complete, 1 some not, or not ended; 1 also when a digest was not delivered or
+    a scheduled job failed.
     """
-    from ingest.showing.report import Look, books_table, summary_table
+    summary, standing = _look_up(folder, url)
+    if as_json:
+        say_json(_as_json(summary, standing))
+    else:
+        _tell(folder, summary, standing, verbose)
+    if standing is not None and (standing.undelivered or standing.failed_jobs):
+        return 1
+    if summary is None and url is not None and standing is not None:
+        has_ended = bool(standing.runs) and standing.runs[-1].state == "finished"
+        return 0 if has_ended and not standing.not_complete else 1
+    return 0 if summary is not None and summary.complete == len(summary.documents) else 1
+
+
+def _look_up(folder: Path, url: str | None) -> tuple[RunSummary | None, Standing | None]:
+    """What the last run wrote when it ended, and what the ledger knows; at least one of them."""
+    has_ledger = url is not None or (folder / LEDGER_FOLDER).is_dir()
+    summary = None
+    if not has_ledger or (folder / RUN_FILE).exists():
+        summary = _read(folder / RUN_FILE, RunSummary, folder)
+    if not has_ledger:
+        return summary, None
+    from ingest.api import open_ledger
+    from ingest.engine.standing import standing_of
+
+    with open_ledger(folder, url) as ledger:
+        return summary, standing_of(ledger)
+
+
+def _as_json(summary: RunSummary | None, standing: Standing | None) -> dict[str, Any]:
+    value = {} if summary is None else summary.model_dump(mode="json")
+    if standing is None:
+        return value | {"ledger": None}
+    known = standing.model_dump(mode="json")
+    return value | {"ledger": known.pop("books")} | known
+
+
+def _tell(folder: Path, summary: RunSummary | None, standing: Standing | None, verbose: bool) -> None:
+    from ingest.showing.report import Look, summary_table
+    from ingest.showing.standing import books_table, standing_table
 
     look = Look(color=is_color(), verbose=verbose)
-    books = _books(folder)
-    has_ended = books is None or (folder / RUN_FILE).exists()
-    summary = _read(folder / RUN_FILE, RunSummary, folder) if has_ended else None
-    if as_json:
-        value = {} if summary is None else summary.model_dump(mode="json")
-        say_json(value | {"ledger": None if books is None else books.model_dump(mode="json")})
+    if summary is not None:
+        say(summary_table(summary, look))
     else:
-        if summary is None:
-            say(f"No run has ended in {folder}: one is under way, or was stopped. Run it again to go on.")
-        else:
-            say(summary_table(summary, look))
-        told = "" if books is None or not books.total_usd else books_table(books, look)
-        if told and (summary is None or books != summary.spending):
-            say(f"\n{told}")
-    return 0 if summary is not None and summary.complete == len(summary.documents) else 1
+        say(f"No run has ended in {folder}: one is under way, or was stopped. Run it again to go on.")
+    if standing is None:
+        return
+    # The last run's own table names its failures already, unless other documents failed before it.
+    told = set() if summary is None else {row.name for row in summary.documents if row.status != "complete"}
+    say(f"\n{standing_table(standing, look, any(row.name not in told for row in standing.not_complete))}")
+    for sent in standing.undelivered:
+        say(f"Not delivered to {sent.to}: {sent.what}, {sent.state} (tries: {sent.tries}): {sent.reason}")
+    for job in standing.failed_jobs:
+        say(f"The job {job.name} failed with exit code {job.exit_code}; its output is in {job.log}")
+    books = standing.books
+    if books.total_usd and (summary is None or books != summary.spending):
+        say(f"\n{books_table(books, look)}")
 
 
 @click.command()
 @_folder
 @click.argument("name", required=False)
+@_ledger
 @click.option("--json", "as_json", is_flag=True, help="The record, or all records, as JSON on stdout.")
 @click.option("--answer", "key", metavar="KEY", help="The model's raw answer under a request key of a record.")
 @click.option("-v", "--verbose", is_flag=True, help="List everything.")
-def show(folder: Path, name: str | None, as_json: bool, key: str | None, verbose: bool) -> None:
+def show(folder: Path, name: str | None, url: str | None, as_json: bool, key: str | None, verbose: bool) -> None:
     """Show the records in OUT, or the values of the one called NAME with the place each comes from."""
     if key is not None:
-        say(_raw_answer(folder, key))
+        say(_raw_answer(folder, url, key))
         return
     from ingest.showing.report import Look, record_table, records_table
 
@@ -79,23 +130,12 @@ def show(folder: Path, name: str | None, as_json: bool, key: str | None, verbose
     say(record.to_json() if as_json else record_table(record, look))
 
 
-def _books(folder: Path) -> Spending | None:
-    """What the ledger knows of all runs into the folder; None without a ledger."""
-    if not (folder / LEDGER_FOLDER).is_dir():
-        return None
-    from ingest.engine.accounts import spending_of
-    from ingest.keeping.ledger import Ledger
-
-    with Ledger(folder) as ledger:
-        return spending_of(ledger.attempts.postings())
-
-
-def _raw_answer(folder: Path, key: str) -> str:
+def _raw_answer(folder: Path, url: str | None, key: str) -> str:
     """The text of an answer as it came, whether it could be used or not."""
-    from ingest.keeping.ledger import Ledger
+    if url is not None or (folder / LEDGER_FOLDER).is_dir():
+        from ingest.api import open_ledger
 
-    if (folder / LEDGER_FOLDER).is_dir():
-        with Ledger(folder) as ledger:
+        with open_ledger(folder, url) as ledger:
             reply = ledger.answers.get(key)
         if reply is not None:
             return reply.text
@@ -104,8 +144,10 @@ def _raw_answer(folder: Path, key: str) -> str:
 
 def _find(folder: Path, name: str) -> Record[Any]:
     for candidate in (name, name.removesuffix(".json")):
-        path = record_path(folder, candidate)
-        # A name that climbs out of the folder names no record.
+        try:
+            path = record_path(folder, candidate)
+        except OutputError:  # a name that climbs out of the folder names no record
+            continue
         if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
             return _read(path, Record[dict[str, Any]], folder)
     names = [record.document.name for record in _records(folder)]

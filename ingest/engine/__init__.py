@@ -8,10 +8,10 @@ documents here, a document over its chunks in `documents.py`, a chunk until it i
 from __future__ import annotations
 
 import asyncio
-import mimetypes
+import os
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,21 @@ from ingest import tracing
 from ingest.config import Config
 from ingest.engine.assembly import ChunkResult, make_forecast, make_plan
 from ingest.engine.choices import Choices
-from ingest.engine.documents import Opened, open_document, plan_document, process_document
+from ingest.engine.documents import plan_document, process_document
+from ingest.engine.flow import Done, in_order
+from ingest.engine.listing import Listing
 from ingest.engine.open_run import OpenRun
+from ingest.engine.opening import Opened, open_document, release_all
 from ingest.engine.session import Session
 from ingest.engine.traces import tell_of
-from ingest.errors import ConfigError, IngestError
+from ingest.errors import IngestError, NothingFound
+from ingest.keeping.sinks.target import local_places
 from ingest.planning.pricing import require_price
-from ingest.reading.discover import Found, discover
+from ingest.reading.discover import Found, Given, discover
+from ingest.reading.staging import NoRoom, Turn
+from ingest.reading.stores import mask
 from ingest.record import Forecast, Plan, PlanRow, Record, RunSummary
-from ingest.types import Event, Observer
+from ingest.types import Event, Input, Observer
 
 __all__ = ["OpenRun", "plan", "records_of", "run"]
 
@@ -37,22 +43,20 @@ _MOST_PARTS_AHEAD = 20_000
 _PROBED_AT_ONCE = 8
 """Documents probed at once before the first call: a few more than there are worker processes."""
 
-_VIDEOS_AT_ONCE = 4
-"""Videos in flight: each keeps frames on disk from its opening until they are sent."""
-
 
 async def run(
-    paths: Sequence[str | Path],
+    paths: Sequence[Given],
     config: Config,
     observer: Observer | None = None,
     on_summary: Callable[[RunSummary], None] | None = None,
     is_priced_first: bool = False,
 ) -> AsyncGenerator[Record[Any]]:
-    """Ingest files, folders and globs; one record per document, in the order of discovery.
+    """Ingest what is named; one record per document, in the order of discovery, what it holds right behind it.
 
     Records are on disk (when `config.output` is set) before they are yielded. `on_summary` gets the run's summary
-    after the last one. Memory holds the documents in flight, never the folder. With `is_priced_first` the documents are
-    all probed before the first call, and the observer is told what the run is planned to cost; each is probed once.
+    after the last one. Memory holds the documents in flight, never the folder. With `is_priced_first` the documents of
+    a small job are all probed before the first call, and the observer is told what the run is planned to cost; each is
+    probed once.
 
     Raises ConfigError when nothing is found or the schema cannot be asked for, AuthRejected and QuotaExhausted
     when the endpoint will not serve this account, LedgerError and OutputError when results cannot be kept.
@@ -70,30 +74,62 @@ async def run(
 
 
 async def records_of(
-    opened: OpenRun, paths: Sequence[str | Path], is_priced_first: bool = False
+    opened: OpenRun, paths: Sequence[Given], is_priced_first: bool = False
 ) -> AsyncGenerator[Record[Any]]:
     """What `run` gives, in a run that its owner opened for this and other calls, and closes."""
-    found = await _find(paths, opened.config)
-    session, tell = await opened.session(), opened.tell
-    tell(Event("run_started", documents=len(found)))
-    is_whole = False
-    try:
-        ahead, planned = await _price_first(session, found) if is_priced_first else ({}, None)
-        opened.planned = planned or opened.planned
-        async with aclosing(_in_order(session, found, ahead)) as results:
-            async for record, result in results:
-                row = opened.note(record, result)
-                await session.write(record)
-                tell(Event("document_finished", row.name, status=row.status, message=row.problem or ""))
-                yield record
-        is_whole = True
-    finally:
-        opened.is_cut_short |= not is_whole
-    tell(Event("run_finished", documents=len(found)))
+    ahead: dict[str, Opened] = {}
+    is_whole, count = False, 0
+    async with _listing(paths, opened.config, opened) as listing:
+        session, tell = await opened.session(), opened.tell
+        tell(Event("run_started", documents=listing.count or 0))
+        try:
+            planned = await _price_first(session, listing, ahead) if is_priced_first else None
+            opened.planned = planned or opened.planned
+
+            async def work(found: Found, turn: Turn) -> Done[_Result]:
+                return await _ingest(session, found, turn, ahead)
+
+            jobs = session.config.documents_at_once
+            async with aclosing(in_order(listing, work, jobs, session.staging)) as results:
+                async for record, result, fingerprint in results:
+                    row = opened.note(record, result)
+                    count += 1
+                    await session.write(record, fingerprint)
+                    tell(Event("document_finished", row.name, status=row.status, message=row.problem or ""))
+                    yield record
+            is_whole = True
+        finally:
+            opened.is_cut_short |= not is_whole
+            release_all(list(ahead.values()))
+        tell(Event("run_finished", documents=count))
+
+
+_Result = tuple[Record[Any], ChunkResult, str | None]
+"""A record, what it is made of, and the fingerprint of its source."""
+
+
+async def _ingest(session: Session, found: Found, turn: Turn, ahead: dict[str, Opened]) -> Done[_Result]:
+    """One document from its place to its record."""
+    with tracing.span("ingest document", {"document": found.name}, parent=session.span) as step:
+        session.tell(Event("document_started", found.name))
+        opened = ahead.pop(found.name, None) or await open_document(session, found, turn)
+        try:
+            if opened.is_left_alone:
+                await session.repeat(found.name)
+                session.tell(Event("document_finished", found.name, status="unchanged"))
+                return Done(None, opened.children)
+            record, result = await process_document(session, opened)
+        except* IngestError as group:
+            # Several chunks may fail with what ends the run; the first one speaks for them.
+            raise _first(group) from None
+        finally:
+            opened.release()
+        tell_of(step, record)
+        return Done((record, result, opened.source.fingerprint), opened.children)
 
 
 async def plan(
-    paths: Sequence[str | Path], config: Config, observer: Observer | None = None, opened: OpenRun | None = None
+    paths: Sequence[Given], config: Config, observer: Observer | None = None, opened: OpenRun | None = None
 ) -> Plan:
     """What `run` would send and what it would cost; nothing is sent and no pixel is made.
 
@@ -103,22 +139,22 @@ async def plan(
     """
     require_price(config.profile)
     tell = observer or (lambda event: None)
-    found = await _find(paths, config)
-    limit = asyncio.Semaphore(config.documents_at_once)
-    async with _planning(config, tell, opened) as session:
-        tell(Event("run_started", documents=len(found)))
-
+    async with _listing(paths, config, opened) as listing, _planning(config, tell, opened) as session:
+        tell(Event("run_started", documents=listing.count or 0))
         choices = Choices(session.blueprint)
 
-        async def work(item: Found) -> PlanRow:
-            async with limit:
-                probed = await open_document(session, item, will_load=False)
-                row, chunks = plan_document(session, probed)
-                choices.add(session, probed, row, chunks)
+        async def work(found: Found, turn: Turn) -> Done[PlanRow]:
+            probed = await open_document(session, found, turn, will_load=False)
+            probed.release()
+            if probed.is_left_alone:
+                return Done(None, probed.children)
+            row, chunks = await plan_document(session, probed)
+            choices.add(session, probed, row, chunks)
             tell(Event("document_finished", row.name, status="planned", message=row.problem or ""))
-            return row
+            return Done(row, probed.children)
 
-        rows = await asyncio.gather(*(work(item) for item in found))
+        async with aclosing(in_order(listing, work, config.documents_at_once, session.staging)) as planned:
+            rows = [row async for row in planned]
         tell(Event("run_finished", documents=len(rows)))
     return make_plan(config, rows, list(choices.compared(rows)))
 
@@ -133,24 +169,32 @@ async def _planning(config: Config, tell: Observer, opened: OpenRun | None) -> A
         yield session
 
 
-async def _price_first(session: Session, found: Sequence[Found]) -> tuple[dict[str, Opened], Forecast | None]:
-    """Documents probed before anything is sent, by name, and what asking about all of them is planned to cost.
+async def _price_first(session: Session, listing: Listing, ahead: dict[str, Opened]) -> Forecast | None:
+    """Probe documents before anything is sent, and tell what asking about all of them is planned to cost.
 
-    No file is probed twice: what was probed is kept. Of more than a bounded number of parts the rest is left for later,
-    and there is no forecast.
+    No file is probed twice: what was probed is put into `ahead`, by name. A job that is too long to be listed first is
+    not priced; of more than a bounded number of parts, or bytes on disk, the rest is left for later, and there is no
+    forecast.
     """
-    ahead: dict[str, Opened] = {}
+    if listing.count is None:
+        return None
     rows: list[PlanRow] = []
-    waiting, kept = deque(found), 0
+    waiting, kept, is_full = deque(listing.ahead), 0, False
 
     async def work() -> None:
-        nonlocal kept
-        while waiting and kept < _MOST_PARTS_AHEAD:
-            item = waiting.popleft()
-            opened = await open_document(session, item)
+        nonlocal kept, is_full
+        while waiting and kept < _MOST_PARTS_AHEAD and not is_full:
+            found = waiting.popleft()
+            try:
+                opened = await open_document(session, found, Turn(may_wait=False))
+            except NoRoom:
+                is_full = True
+                return
             kept += opened.parts
-            rows.append(plan_document(session, opened)[0])
-            ahead[item.name] = opened
+            waiting.extend(opened.children)
+            if not opened.is_left_alone:
+                rows.append((await plan_document(session, opened))[0])
+            ahead[found.name] = opened
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -158,8 +202,8 @@ async def _price_first(session: Session, found: Sequence[Found]) -> tuple[dict[s
                 group.create_task(work())
     except* IngestError as errors:
         raise _first(errors) from None
-    if waiting:
-        return ahead, None
+    if waiting or is_full:
+        return None
     forecast = make_forecast(rows)
     session.tell(
         Event(
@@ -170,58 +214,38 @@ async def _price_first(session: Session, found: Sequence[Found]) -> tuple[dict[s
             ceiling_usd=forecast.cost_usd_ceiling,
         )
     )
-    return ahead, forecast
+    return forecast
 
 
-async def _find(paths: Sequence[str | Path] | str | Path, config: Config) -> list[Found]:
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    found = await asyncio.to_thread(lambda: list(discover(paths, config.output)))
-    if not found:
-        raise ConfigError(f"no files found in {', '.join(str(path) for path in paths)}")
-    return found
+@asynccontextmanager
+async def _listing(paths: Sequence[Given] | Given, config: Config, opened: OpenRun | None) -> AsyncGenerator[Listing]:
+    """What is named, listed a little ahead. Raises ConfigError when it does not exist, or is nothing."""
+    given = [paths] if isinstance(paths, str | os.PathLike | Input) else list(paths)
+    results = local_places(target.get_secret_value() for target in config.keeping.to)
 
+    def found() -> Iterator[Found]:
+        for each in discover(given, config.output, config.finding):
+            if not _is_below(each, results):
+                yield each if opened is None else opened.named(each)
 
-async def _in_order(
-    session: Session, found: Sequence[Found], ahead: dict[str, Opened]
-) -> AsyncGenerator[tuple[Record[Any], ChunkResult]]:
-    """Documents in flight, results in the order given; the window bounds how far the quick ones may run ahead."""
-    jobs = session.config.documents_at_once
-    limit, video_limit = asyncio.Semaphore(jobs), asyncio.Semaphore(min(jobs, _VIDEOS_AT_ONCE))
-    window: deque[asyncio.Task[tuple[Record[Any], ChunkResult]]] = deque()
-
-    async def work(item: Found) -> tuple[Record[Any], ChunkResult]:
-        async with video_limit if _is_video(item) else nullcontext(), limit:
-            with tracing.span("ingest document", {"document": item.name}, parent=session.span) as step:
-                session.tell(Event("document_started", item.name))
-                opened = ahead.pop(item.name, None) or await open_document(session, item)
-                try:
-                    record, result = await process_document(session, opened)
-                except* IngestError as group:
-                    # Several chunks may fail with what ends the run; the first one speaks for them.
-                    raise _first(group) from None
-                tell_of(step, record)
-                return record, result
-
+    listing = Listing(found)
     try:
-        for item in found:
-            window.append(asyncio.create_task(work(item)))
-            if len(window) >= 4 * jobs:
-                yield await window[0]
-                window.popleft()
-        while window:
-            yield await window[0]
-            window.popleft()
+        await listing.look_ahead()
+        # A nightly job that asks for what is new may well find nothing.
+        if listing.is_at_end and config.finding.since is None:
+            named = [each.name or str(each.uri) if isinstance(each, Input) else os.fspath(each) for each in given]
+            raise NothingFound(f"no files found in {', '.join(map(mask, (*named, *config.finding.manifest)))}")
+        yield listing
     finally:
-        for task in window:
-            task.cancel()
-        await asyncio.gather(*window, return_exceptions=True)
+        await listing.close()
 
 
-def _is_video(item: Found) -> bool:
-    """Whether a file is a video by its name, which is enough to share out the disk."""
-    media_type, _ = mimetypes.guess_type(item.path.name)
-    return (media_type or "").startswith("video/")
+def _is_below(found: Found, places: frozenset[Path]) -> bool:
+    """Whether a file is one of these, or in a folder that is."""
+    if not places or not isinstance(found.place, Path):
+        return False
+    path = found.place.absolute()
+    return not places.isdisjoint((path, *path.parents))
 
 
 def _first(group: BaseExceptionGroup[IngestError]) -> BaseException:

@@ -41,6 +41,7 @@ _PLAN_COUNTS = (
     "pages",
     "frames",
     "chunks",
+    "answered",
     "requests",
     "dear_requests",
     "input_tokens_expected",

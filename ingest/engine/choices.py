@@ -8,8 +8,8 @@ from dataclasses import astuple, dataclass, field, replace
 from ingest.config import FPS_BOUNDS, Config
 from ingest.engine.assembly import NO_TEXT_LAYER, sum_of_plans
 from ingest.engine.blueprint import Blueprint
-from ingest.engine.documents import Opened
-from ingest.engine.quotes import quote_document
+from ingest.engine.opening import Opened
+from ingest.engine.quotes import missing_of, quote_document
 from ingest.engine.session import Session
 from ingest.errors import ConfigError
 from ingest.reading.grids import as_cell, on_sheets
@@ -88,7 +88,8 @@ def _quote(session: Session, variant: _Variant, document: Document, chunks: tupl
     chunks = blueprint.layout(document, calibration).chunks if chunks is None else chunks
     if variant.answer_length != 1.0:
         chunks = tuple(replace(chunk, answer=_scaled(chunk.answer, variant.answer_length)) for chunk in chunks)
-    return quote_document(blueprint, document, chunks, calibration, is_answered)
+    missing = [missing_of(chunk, is_answered) for chunk in chunks]
+    return quote_document(blueprint, document, chunks, calibration, missing)
 
 
 def _variants(present: Blueprint) -> Iterator[_Variant]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ingest.engine.assembly import (
@@ -15,51 +15,23 @@ from ingest.engine.assembly import (
     renumber,
 )
 from ingest.engine.exchange import process_chunk
-from ingest.engine.quotes import quote_document
+from ingest.engine.opening import Opened
+from ingest.engine.quotes import missing_of, quote_document
+from ingest.engine.rehearsal import rehearse
 from ingest.engine.second_look import verify
 from ingest.engine.session import Session
 from ingest.engine.synthesis import synthesize
-from ingest.errors import DeadlinePassed, SourceError
 from ingest.merging import arithmetic, checks, forms
 from ingest.merging.confidence import confidences
 from ingest.merging.grounding import ground, ground_conflicts
 from ingest.merging.merge import Merged, merge
 from ingest.merging.pages import PageText
 from ingest.reading.bands import cut_page
-from ingest.reading.discover import Found, describe
-from ingest.record import PlanRow, Record
-from ingest.types import Chunk, Document, Event, JsonObject, Loaded, PageWords, Source, Text, Word
+from ingest.record import PlanRow, ProblemInfo, Record
+from ingest.types import Chunk, Document, Event, JsonObject, Loaded, PageWords, Problem, Text, Word
 
 # Grounding looks into every page of a document up to this many; beyond it into the pages the model named.
 _GROUND_ALL_PAGES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A file that was probed: the document, or the error that kept it from being one."""
-
-    source: Source
-    document: Document | None
-    error: SourceError | DeadlinePassed | None = None
-
-    @property
-    def parts(self) -> int:
-        """How many parts are held in memory."""
-        return len(self.document.parts) if self.document is not None else 0
-
-
-async def open_document(session: Session, found: Found, will_load: bool = True) -> Opened:
-    """Probe a file; one that cannot be read, or not within the run's time, is told in the result.
-
-    `will_load` is for a run, which goes on to send.
-    """
-    source = Source(found.name, found.path.absolute().as_uri(), found.path, 0, "", "")
-    try:
-        async with session.in_time():
-            source = await asyncio.to_thread(describe, found, session.config.reading)
-            return Opened(source, await session.workers.open(source, session.rendering, will_load))
-    except (SourceError, DeadlinePassed) as error:
-        return Opened(source, None, error)
 
 
 async def process_document(session: Session, opened: Opened) -> tuple[Record[Any], ChunkResult]:
@@ -68,9 +40,11 @@ async def process_document(session: Session, opened: Opened) -> tuple[Record[Any
     Raises what ends the run: AuthRejected, QuotaExhausted, LedgerError.
     """
     document = opened.document
+    if opened.error is not None:
+        failed = make_failed_record(session.config, opened.source, opened.error)
+        return _with_losses(failed, opened.losses), ChunkResult()
     if document is None:
-        error = opened.error or SourceError(f"{opened.source.name} cannot be read")
-        return make_failed_record(session.config, opened.source, error), ChunkResult()
+        return _archive_record(session, opened), ChunkResult()
     # Held to the end: copies of the document, and chunks that are cut anew, find it here.
     cut = session.cut(document)
     document = replace(document, problems=(*document.problems, *cut.problems))
@@ -81,21 +55,42 @@ async def process_document(session: Session, opened: Opened) -> tuple[Record[Any
     result = renumber(task.result() for task in tasks)
     findings, made = await _merge(session, document, result)
     result += made
-    return make_record(session.config, document, result, findings), result
+    return _with_losses(make_record(session.config, document, result, findings), opened.losses), result
 
 
-def plan_document(session: Session, opened: Opened) -> tuple[PlanRow, tuple[Chunk, ...]]:
-    """What one document would need, and its chunks; answers that are in the ledger need nothing."""
+def _archive_record(session: Session, opened: Opened) -> Record[Any]:
+    """The record of what only holds other documents: no data, and complete when all of them could be taken."""
+    nothing = Findings(None, {}, (), (), True)
+    record = make_record(session.config, Document(opened.source, ()), ChunkResult(), nothing)
+    is_lost = opened.losses and not opened.children
+    return _with_losses(record.model_copy(update={"status": "failed" if is_lost else "complete"}), opened.losses)
+
+
+def _with_losses(record: Record[Any], losses: Sequence[Problem]) -> Record[Any]:
+    """The record with what was left out of the documents in it: it is not complete then."""
+    if not losses:
+        return record
+    told = tuple(ProblemInfo(stage="read", code=loss.code, message=loss.message) for loss in losses)
+    status = "partial" if record.status == "complete" else record.status
+    return record.model_copy(update={"status": status, "problems": (*record.problems, *told)})
+
+
+async def plan_document(session: Session, opened: Opened) -> tuple[PlanRow, tuple[Chunk, ...]]:
+    """What one document would need, and its chunks; answers that are in the ledger, and count, need nothing."""
     document = opened.document
     if document is None:
-        problem = opened.error.message if opened.error else "cannot be read"
+        problem = opened.error.message if opened.error else next((loss.message for loss in opened.losses), None)
         return PlanRow(name=opened.source.name, problem=problem), ()
 
     def is_answered(chunk: Chunk) -> bool:
         return session.has_answer(session.key(document, chunk))
 
     chunks = session.layout(document).chunks
-    return quote_document(session.blueprint, document, chunks, session.calibration, is_answered), chunks
+    if session.config.keeping.retry:
+        missing = [await rehearse(session, document, chunk) for chunk in chunks]
+    else:
+        missing = [missing_of(chunk, is_answered) for chunk in chunks]
+    return quote_document(session.blueprint, document, chunks, session.calibration, missing), chunks
 
 
 async def _merge(session: Session, document: Document, result: ChunkResult) -> tuple[Findings, ChunkResult]:

@@ -65,7 +65,7 @@ async def process_chunk(session: Session, document: Document, chunk: Chunk) -> C
 
     Raises AuthRejected and QuotaExhausted, which end the run, and LedgerError.
     """
-    exchange = _Exchange(session, document, chunk)
+    exchange = Exchange(session, document, chunk)
     first, last = chunk.owned[0], chunk.owned[-1]
     where = {"ingest.chunk.first": first.number, "ingest.chunk.last": last.number, "ingest.chunk.kind": first.kind}
     with tracing.span("ingest chunk", {"chunk": chunk.index}, {"ingest.chunk.index": chunk.index, **where}) as step:
@@ -82,7 +82,7 @@ async def process_chunk(session: Session, document: Document, chunk: Chunk) -> C
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answer:
     """A reply with the question it answers (parts that could not be loaded have left it) and its key."""
 
     ask: Ask
@@ -111,7 +111,7 @@ class _Again(Exception):
     """The answer that left a hole was set aside: the question is put again."""
 
 
-class _Exchange:
+class Exchange:
     """All questions about one chunk, what was said to them, and what they cost."""
 
     def __init__(self, session: Session, document: Document, chunk: Chunk) -> None:
@@ -142,7 +142,7 @@ class _Exchange:
     async def _settle(self, ask: Ask) -> None:
         hint: str | None = None
         while True:
-            answer: _Answer | None = None
+            answer: Answer | None = None
             try:
                 answer = await self._answer(ask, hint)
                 ask = answer.ask
@@ -170,7 +170,7 @@ class _Exchange:
         for ask in asks:
             await self.settle(ask)
 
-    async def _split(self, ask: Ask, error: IngestError, answer: _Answer | None) -> None:
+    async def _split(self, ask: Ask, error: IngestError, answer: Answer | None) -> None:
         """The question in halves of its parts; a single part is given up with its reason."""
         halves = slicing.in_halves(ask)
         if len(halves) == 1:
@@ -179,7 +179,7 @@ class _Exchange:
             self._count(ask)
         return await self._settle_all(halves)
 
-    async def _go_on(self, answer: _Answer, error: Truncated) -> None:
+    async def _go_on(self, answer: Answer, error: Truncated) -> None:
         """Keep what is complete of an answer that was cut off, and ask for the rest in smaller questions."""
         ask = answer.ask
         cut = parse.read_cut(answer.reply, self._brief(ask).chunk_schema) or parse.CutAnswer({}, ())
@@ -191,7 +191,7 @@ class _Exchange:
             self._hear(answer)
         return await self._settle_all(step.asks)
 
-    def _take(self, answer: _Answer) -> None:
+    def _take(self, answer: Answer) -> None:
         """Keep an answer. Raises ReplyError classes and ContentRefused."""
         ask = answer.ask
         parsed = parse.parse(answer.reply, self._brief(ask).chunk_schema)
@@ -200,7 +200,7 @@ class _Exchange:
         self._books += ChunkResult(problems=parsed.problems, notes=tuple(_notes(parsed.changes)))
         self._hear(answer)
 
-    def _hear(self, answer: _Answer) -> None:
+    def _hear(self, answer: Answer) -> None:
         """The words that came with an answer, for grounding."""
         words = tuple(_in_pieces(answer.reply.page_words, answer.ask.chunk))
         self._books += ChunkResult(page_words=words)
@@ -215,7 +215,7 @@ class _Exchange:
 
     # --- asking ---
 
-    async def _answer(self, ask: Ask, hint: str | None) -> _Answer:
+    async def _answer(self, ask: Ask, hint: str | None) -> Answer:
         """The answer to a question, from the ledger or bought; on disk before anybody reads it.
 
         Parts that cannot be loaded leave the chunk, and are noted.
@@ -309,9 +309,9 @@ class _Exchange:
         session.tell(Event("request_finished", self._document.source.name, from_ledger=from_ledger))
         self._books += ChunkResult(expenses=(Expense(key, usage, cost, from_ledger),), keys=(key,))
 
-    def _bill(self, ask: Ask, key: str, reply: Reply, *, from_ledger: bool) -> _Answer:
+    def _bill(self, ask: Ask, key: str, reply: Reply, *, from_ledger: bool) -> Answer:
         self._note(key, reply, from_ledger=from_ledger)
-        return _Answer(ask, reply, key)
+        return Answer(ask, reply, key)
 
     def _without_unreadable(self, ask: Ask, loaded: Sequence[Loaded]) -> Ask:
         """The question less the parts that could not be loaded; what became of those is noted.
@@ -332,7 +332,7 @@ class _Exchange:
 
     # --- holes ---
 
-    def _set_aside(self, ask: Ask, answer: _Answer, hint: str | None) -> None:
+    def _set_aside(self, ask: Ask, answer: Answer, hint: str | None) -> None:
         """With `--retry`, have an answer that leaves a hole asked for again, once, when an earlier run got it.
 
         Raises _Again. Answers that were of use, the larger ones that were cut off or refused before included, stay.
@@ -345,7 +345,7 @@ class _Exchange:
             self._aside |= earlier
             raise _Again
 
-    def _give_up(self, ask: Ask, error: IngestError, answer: _Answer | None, hint: str | None = None) -> None:
+    def _give_up(self, ask: Ask, error: IngestError, answer: Answer | None, hint: str | None = None) -> None:
         """Note a hole with its reason. Raises _Again when the answer that leaves it is asked for again."""
         if answer is None:
             self._count(ask)

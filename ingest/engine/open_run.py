@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
+from dataclasses import replace
 from typing import Any
 
 from ingest.config import Config
 from ingest.engine.assembly import ChunkResult, Unasked, make_remainder, make_row
 from ingest.engine.session import Session
+from ingest.reading.discover import Found
+from ingest.reading.names import with_suffix
 from ingest.record import DocumentRow, Forecast, Record, RunSummary
 from ingest.types import Observer
 
@@ -30,8 +34,10 @@ class OpenRun:
         self._session = Session(config, tell)
         self._is_open = False
         self._opening = asyncio.Lock()
-        self._rows: dict[str, DocumentRow] = {}
+        # A run may go over a hundred thousand documents: as text a row takes a tenth of the memory.
+        self._rows: dict[str, bytes] = {}
         self._unasked: dict[str, tuple[Unasked, ...]] = {}
+        self._owners: dict[bytes, bytes] = {}
         self._started_s = time.monotonic()
 
     @property
@@ -47,18 +53,32 @@ class OpenRun:
                 self._is_open = True
         return self._session
 
+    def named(self, found: Found) -> Found:
+        """The document under a name that no other of this run has: calls know nothing of one another.
+
+        The later of two that share one is told apart by its address; one that comes again keeps its name.
+        """
+        address = found.shown_uri
+        owner = _digest(address)
+        if self._owners.setdefault(_digest(found.name.casefold()), owner) == owner:
+            return found
+        return replace(found, name=with_suffix(found.name, address))
+
     def note(self, record: Record[Any], result: ChunkResult) -> DocumentRow:
         """Take down what became of a document. One that comes again takes the place of its earlier self."""
         row = make_row(record, result)
-        self._rows[row.name] = row
-        self._unasked[row.name] = result.unasked
+        self._rows[row.name] = row.model_dump_json().encode()
+        self._unasked.pop(row.name, None)
+        if result.unasked:
+            self._unasked[row.name] = result.unasked
         return row
 
     def summary(self) -> RunSummary:
         """What the run did so far. Opened runs only."""
         remaining = make_remainder(list(self._unasked.values()))
         elapsed_s = time.monotonic() - self._started_s
-        return self._session.summary(list(self._rows.values()), remaining, self.planned, elapsed_s)
+        rows = [DocumentRow.model_validate_json(row) for row in self._rows.values()]
+        return self._session.summary(rows, remaining, self.planned, elapsed_s)
 
     async def finish(self) -> RunSummary:
         """Close the books and leave the summary in the output folder. Opened runs only."""
@@ -71,3 +91,7 @@ class OpenRun:
         if self._is_open:
             self._is_open = False
             await self._session.__aexit__(None, None, None)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()

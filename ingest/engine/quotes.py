@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 
 from ingest.engine.assembly import add_money
 from ingest.engine.blueprint import Blueprint
@@ -87,10 +88,10 @@ def quote_document(
     document: Document,
     chunks: Sequence[Chunk],
     calibration: Calibration,
-    is_answered: Callable[[Chunk], bool],
+    missing_by_chunk: Sequence[Sequence[Chunk]],
 ) -> PlanRow:
-    """What a document would need beyond what is answered already."""
-    missing = list(_missing(chunks, is_answered))
+    """What a document would need beyond what is answered already: for each chunk the requests that would be sent."""
+    missing = list(chain.from_iterable(missing_by_chunk))
     quotes = [quote_chunk(blueprint, document, chunk, calibration) for chunk in missing]
     recipe = blueprint.config.recipe
     if missing and len(chunks) > 1 and may_ask(recipe.document_schema, recipe.merge):
@@ -102,6 +103,7 @@ def quote_document(
         pages=sum(part.kind == "page" for part in document.parts),
         frames=sum(part.kind == "frame" for part in document.parts),
         chunks=len(chunks),
+        answered=sum(not requests for requests in missing_by_chunk),
         requests=len(quotes),
         dear_requests=sum(quote.is_dear for quote in quotes),
         input_tokens_expected=sum(quote.input_tokens.expected for quote in quotes),
@@ -113,13 +115,11 @@ def quote_document(
     )
 
 
-def _missing(chunks: Sequence[Chunk], is_answered: Callable[[Chunk], bool]) -> Iterator[Chunk]:
-    """The requests that would be sent: chunks without an answer, those with answered halves by what they lack."""
-    for chunk in chunks:
-        if is_answered(chunk):
-            continue
-        halves = split_chunk(chunk)
-        if len(halves) > 1 and any(is_answered(half) for half in halves):
-            yield from _missing(halves, is_answered)
-        else:
-            yield chunk
+def missing_of(chunk: Chunk, is_answered: Callable[[Chunk], bool]) -> tuple[Chunk, ...]:
+    """The requests that would be sent about a chunk: none, itself, or what is missing of its halves."""
+    if is_answered(chunk):
+        return ()
+    halves = split_chunk(chunk)
+    if len(halves) > 1 and any(is_answered(half) for half in halves):
+        return tuple(part for half in halves for part in missing_of(half, is_answered))
+    return (chunk,)

@@ -30,6 +30,7 @@ from ingest.merging.arithmetic import read_checks
 from ingest.merging.merge import check_rules
 from ingest.planning.calibration import Calibration
 from ingest.planning.chunks import Layout, Planner
+from ingest.reading.staging import Staging
 from ingest.reading.workers import Workers
 from ingest.record import DocumentRow, Forecast, Record, Remainder, RunSummary
 from ingest.types import (
@@ -50,6 +51,8 @@ from ingest.types import (
 _LOG = logging.getLogger(__name__)
 
 _OBSERVATIONS_HELD = 400
+# Working them in takes milliseconds: not worth it for each of many.
+_LEARNT_SHARE = 20
 
 
 class Cut:
@@ -82,6 +85,7 @@ class Session:
         _warn_of_fixed(config)
         self.rungs = Rungs(wire.ladder(config.profile, config.endpoint.protocol))
         self._observations: list[Observation] = []
+        self._unlearned = 0
         self.calibration = Calibration.of((), config.planning.safety_margin, config.profile.answers)
         self._cuts: WeakValueDictionary[str, Cut] = WeakValueDictionary()
         # Loaded parts wait for their turn at the client.
@@ -98,6 +102,7 @@ class Session:
             self.ledger = self._stack.enter_context(Ledger(folder, url=url))
             self.turns = Turns(self.ledger, config.keeping, self.in_flight)
             self._learn(*self.ledger.learned.observations(config.profile.model, config.endpoint.label))
+            self.staging = self._stack.enter_context(Staging(config.finding.staged_bytes))
             self.workers = await self._stack.enter_async_context(Workers(config.reading))
             if not self._is_dry:
                 await self._open()
@@ -276,7 +281,10 @@ class Session:
     def _learn(self, *observations: Observation) -> None:
         # Calibration itself looks at fewer.
         self._observations = [*self._observations, *observations][-_OBSERVATIONS_HELD:]
-        config = self.config
+        self._unlearned += len(observations)
+        if self._unlearned * _LEARNT_SHARE < len(self._observations):
+            return
+        config, self._unlearned = self.config, 0
         self.calibration = Calibration.of(self._observations, config.planning.safety_margin, config.profile.answers)
 
     async def write(self, record: Record[Any], fingerprint: str | None = None) -> None:
@@ -286,11 +294,22 @@ class Session:
         await self._sinks.write(record)
         self.ledger.documents.store(self._run_id, record, fingerprint)
 
+    async def repeat(self, name: str) -> None:
+        """Give the sinks the last record of a document that is left alone: they may lack it."""
+        documents = self.ledger.documents
+        state = documents.state(self.config.recipe.name, name)
+        version = None if state is None else documents.version(state.version_id)
+        if version is None or version.record is None:
+            return
+        if self._files is not None:
+            self._files.repeat(version.record)
+        await self._sinks.repeat(version.record)
+
     def summary(
         self, rows: Sequence[DocumentRow], remaining: Remainder | None, planned: Forecast | None, elapsed_s: float
     ) -> RunSummary:
         """What the run did so far, with its books."""
-        spending = spending_of(self.ledger.attempts.postings(self._run_id))
+        spending = spending_of(self.ledger.attempts.each(self._run_id))
         earlier = spending_of(self.ledger.attempts.left_open(self._run_id, self.ledger.claims.live_runs()))
         return summarise(self.config, rows, spending, earlier, remaining, planned, elapsed_s)
 

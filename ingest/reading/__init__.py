@@ -231,6 +231,11 @@ class SampledExtractor(Extractor, Protocol):
         ...
 
 
+def can_extract(media_type: str) -> bool:
+    """Whether an extractor knows files of this kind: archives hold documents and are none."""
+    return media_type in EXTRACTORS or media_type in _outside_extractors()
+
+
 def extractor_for(media_type: str, name: str = "the file") -> Extractor:
     """The extractor of a media type. `name` is the file's name for the message.
 

@@ -50,8 +50,8 @@ _T = TypeVar("_T")
 class Found:
     """A document to ingest and the name of its record: relative, with forward slashes, safe below any folder.
 
-    `uri` tells people where it came from, and is made from a local path when empty. `parent` names the e-mail or archive
-    that held it, and `depth` counts how many there are around it.
+    `uri` tells people where it came from, and is made from a local path when empty. `parent` names the e-mail or
+    archive that held it, and `depth` counts how many there are around it.
     """
 
     name: str

@@ -131,10 +131,13 @@ def sniff(head: bytes, name: str = "", container: io.BufferedIOBase | None = Non
     `container` is the open file, needed to look into zip containers; `name` breaks ties among kinds of text.
     Returns "" when nothing recognises the bytes.
     """
-    if b"%PDF-" in head[:1024]:
-        return _pdf_or_text(head, name)
+    # Archives first: the header of a PDF may be that of their first member.
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _sniff_zip(container or io.BytesIO(head))
+    if head[257:262] == b"ustar":
+        return "application/x-tar"
+    if b"%PDF-" in head[:1024]:
+        return _pdf_or_text(head, name)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return _sniff_ole(head, container)
     for signature, media_type in _SIGNATURES:

@@ -32,7 +32,7 @@ class Names:
 
     def give(self, key: str, relative: PurePath) -> str | None:
         """A name for the document known as `key`, such as its path; None when that was given one before."""
-        identity = _digest(key)
+        identity = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest()
         if identity in self._keys:
             return None
         self._keys.add(identity)
@@ -43,7 +43,7 @@ class Names:
                 name = f"{folder.as_posix()}~{_hash(folder.as_posix())}/{rest}"
                 break
         if self._is_file(name):
-            name = _with_suffix(name, key)
+            name = with_suffix(name, key)
         self._files.add(_digest(f"{name}.json"))
         self._folders.update(_digest(folder.as_posix()) for folder in PurePath(name).parents)
         return name
@@ -110,7 +110,8 @@ def _is_unsafe(character: str) -> bool:
     )
 
 
-def _with_suffix(name: str, key: str) -> str:
+def with_suffix(name: str, key: str) -> str:
+    """A name told apart from its like by a suffix made of the document's key."""
     folder, slash, last = name.rpartition("/")
     stem, dot, extension = last.rpartition(".")
     told_apart = f"{stem}~{_hash(key)}.{extension}" if dot and stem else f"{last}~{_hash(key)}"

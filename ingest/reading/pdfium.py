@@ -1,6 +1,8 @@
 """A second engine for PDF pages that the first one cannot read. Needs the extra `pypdfium`; without it there is none.
 
-It only looks at single pages of files that MuPDF has opened: whether a file is a document at all has one judge.
+It only looks at single pages of files that MuPDF has opened: whether a file is a document at all has one judge. PDFium
+opens files that are cut off or fuzzed and shows what it can, be it empty pages: taken for documents, they would seem to
+be read whole.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ class Stage:
 
     async def grow(self, size_bytes: int) -> None:
         """Wait for room for so many more bytes. Raises NoRoom when there is none and the turn does not wait."""
-        await self._staging._take(size_bytes, self._turn)
-        self.size_bytes += size_bytes
+        if size_bytes:
+            await self._staging._take(size_bytes, self._turn)
+            self.size_bytes += size_bytes
 
     def shrink(self, size_bytes: int) -> None:
         """Give back what was asked for and not needed: the stage holds `size_bytes`."""

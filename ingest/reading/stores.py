@@ -57,7 +57,7 @@ class Remote:
 
 def is_url(text: str) -> bool:
     """Whether a text names something beyond the local file system, or inside a file by a chain (`zip::a.zip`)."""
-    return bool(_SCHEME.match(text)) and not text.lower().startswith("file://") or "::" in text
+    return (bool(_SCHEME.match(text)) and not text.lower().startswith("file://")) or "::" in text
 
 
 def mask(url: str) -> str:
@@ -96,7 +96,7 @@ def expand(url: str, settings: FindingSettings) -> Iterator[tuple[Remote, PurePo
         yield Remote(url, mask(url)), PurePosixPath(web_name(url))
         return
     fs, path = _told(url, lambda: _connect(url, settings))
-    _told(url, lambda: fs.invalidate_cache())
+    _told(url, fs.invalidate_cache)
     info = _told(url, lambda: _info(fs, path))
     if info is None and glob.has_magic(path):
         yield from _match(fs, path, url)

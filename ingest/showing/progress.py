@@ -47,6 +47,8 @@ class _Tally:
         done, planned = self.active.get(event.name, (0, 0))
         if event.kind == "run_started":
             self.documents = event.documents
+        elif event.kind == "run_planned":
+            self.documents = max(self.documents, event.documents)
         elif event.kind == "document_started":
             self.active[event.name] = (0, 0)
         elif event.kind == "document_planned":
@@ -61,6 +63,9 @@ class _Tally:
         elif event.kind == "document_finished":
             self.documents_done += 1
             self.documents_planned += not planned
+            if self.documents:
+                # Documents come out of e-mails and archives that nobody counted.
+                self.documents = max(self.documents, self.documents_done)
             self.not_complete += event.status in _TROUBLE
             self.active.pop(event.name, None)
 
@@ -76,9 +81,14 @@ class _Tally:
         begun = min(self.chunks_done / self.chunks, 1.0) * self.documents_planned / self.documents
         return min(max(begun, whole), 1.0)
 
+    @property
+    def place(self) -> str:
+        """Documents done, of how many when that is known."""
+        return f"{self.documents_done:,}/{self.documents:,}" if self.documents else f"{self.documents_done:,}"
+
     def line(self) -> str:
         """The counts in words."""
-        words = [f"{self.documents_done:,}/{self.documents:,} documents"]
+        words = [f"{self.place} documents"]
         if self.chunks:
             words.append(f"{min(self.chunks_done, self.chunks):,}/{self.chunks:,} chunks")
         if self.from_ledger:
@@ -134,7 +144,7 @@ class Progress:
         with self._lock:
             self._tally.take(event)
             tally = self._tally.line()
-            place = f"[{self._tally.documents_done}/{self._tally.documents}]"
+            place = f"[{self._tally.place}]"
         if self._mode == "quiet":
             return
         with contextlib.suppress(OSError):
@@ -143,7 +153,7 @@ class Progress:
             elif event.kind == "run_planned":
                 self._say_planned(event)
             elif self._mode == "lines" and event.kind == "run_started":
-                self._say_line(count(event.documents, "document"))
+                self._say_line(count(event.documents, "document") if event.documents else "listing documents")
             elif self._mode == "lines" and self._clock() - self._said_s >= _SILENCE_S:
                 self._say_line(f"{tally} · {duration(self._clock() - self._start_s)}")
 

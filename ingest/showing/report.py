@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
-from rich.box import SIMPLE_HEAD
 from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -38,6 +37,7 @@ from ingest.showing.text import (
     one_line,
     printable,
     rendered,
+    ruled_table,
     shortened,
     terminal_width,
     thinned,
@@ -83,7 +83,7 @@ def summary_table(summary: RunSummary, look: Look = PLAIN) -> str:
         names = [(row.name, "") for row in summary.documents]
         items += ["", _documents_table(names, summary.documents, summary.totals, columns, look)]
     reasons = [(row.name, row.status, row.problem) for row in summary.documents if row.status != "complete"]
-    items += _reasons(reasons, look, "Not complete")
+    items += reasons_of(reasons, look, "Not complete")
     items += ["", *(Text(line) for line in _closing(summary))]
     return rendered(*items, width=look.columns, color=look.color)
 
@@ -96,7 +96,7 @@ def plan_table(plan: Plan, look: Look = PLAIN) -> str:
         names = [(row.name, "red" if row.problem else "") for row in plan.documents]
         items += ["", _documents_table(names, plan.documents, plan.totals, columns, look)]
     reasons = [(row.name, "failed", row.problem) for row in plan.documents if row.problem]
-    items += _reasons(reasons, look, "Cannot be read")
+    items += reasons_of(reasons, look, "Cannot be read")
     items += ["", Text(_price(plan.totals)), *_limit(plan), *_choices_table(plan, look)]
     return rendered(*items, width=look.columns, color=look.color)
 
@@ -104,7 +104,7 @@ def plan_table(plan: Plan, look: Look = PLAIN) -> str:
 def record_table(record: Record, look: Look = PLAIN) -> str:
     """One record: each value with the place it comes from, conflicts, and problems."""
     width = look.columns
-    table = _table(footer=False)
+    table = ruled_table(footer=False)
     table.width = width
     table.add_column("field", no_wrap=True, max_width=width // 3)
     table.add_column("value", ratio=1, overflow="fold")
@@ -135,7 +135,7 @@ def record_table(record: Record, look: Look = PLAIN) -> str:
 
 def records_table(records: Sequence[Record], look: Look = PLAIN) -> str:
     """What records hold: values, those without a place on the page, conflicts, problems."""
-    table = _table(footer=False)
+    table = ruled_table(footer=False)
     table.add_column("document")
     for head in ("status", "values", "ungrounded", "conflicts", "problems"):
         table.add_column(head, justify="left" if head == "status" else "right", no_wrap=True)
@@ -170,7 +170,7 @@ def recipe_list(recipes: Sequence[tuple[str, str]], look: Look = PLAIN) -> str:
 
 def recipe_table(recipe: Recipe, look: Look = PLAIN) -> str:
     """One recipe: its fields with types and descriptions, its settings and its instructions."""
-    table = _table(footer=False)
+    table = ruled_table(footer=False)
     table.add_column("field", no_wrap=True)
     table.add_column("type", no_wrap=True)
     table.add_column("description", ratio=1)
@@ -234,6 +234,7 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[_Column[PlanRow]]:
         _Column[PlanRow]("pages", lambda row: f"{row.pages:,}", 1),
         _Column[PlanRow]("frames", lambda row: f"{row.frames:,}", 2),
         _Column[PlanRow]("chunks", lambda row: f"{row.chunks:,}", 4),
+        _Column[PlanRow]("answered", lambda row: f"{row.answered:,}", 7),
         _Column[PlanRow]("requests", lambda row: f"{row.requests:,}", 3),
         _Column[PlanRow]("tokens in", lambda row: compact(row.input_tokens_expected)),
         _Column[PlanRow]("safe", lambda row: compact(row.input_tokens_safe), 5),
@@ -241,7 +242,8 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[_Column[PlanRow]]:
         _Column[PlanRow]("cost", lambda row: dollars(row.cost_usd_expected)),
         _Column[PlanRow]("at most", lambda row: dollars(row.cost_usd_ceiling)),
     ]
-    return [column for column in columns if column.head != "frames" or any(row.frames for row in rows)]
+    unused = {head for head in ("frames", "answered") if not any(getattr(row, head) for row in rows)}
+    return [column for column in columns if column.head not in unused]
 
 
 def _tier(row: PlanRow) -> str:
@@ -269,7 +271,7 @@ def _documents_table(
 
     while room() < min(longest, _NAME_COLUMNS) and any(column.drop for column in kept):
         kept.remove(max(kept, key=lambda column: column.drop))
-    table = _table()
+    table = ruled_table()
     table.add_column("document", count(len(rows), "document"), no_wrap=True)
     for column in kept:
         table.add_column(column.head, column.cell(total), justify=column.justify, no_wrap=True)
@@ -287,18 +289,6 @@ def _cells(columns: Sequence[_Column[Row]], row: Row) -> list[Text]:
     return [Text(column.cell(row), column.style(row) if column.style else "") for column in columns]
 
 
-def _table(footer: bool = True) -> Table:
-    return Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        show_footer=footer,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        header_style="bold",
-        footer_style="bold",
-    )
-
-
 def _heading(recipe: RecipeInfo, model: ModelInfo) -> Text:
     text = Text(f"Recipe {printable(recipe.name)}", "bold")
     if model.endpoint == "local":
@@ -306,7 +296,8 @@ def _heading(recipe: RecipeInfo, model: ModelInfo) -> Text:
     return text.append(f", {model.model} at {printable(model.endpoint)}", "not bold")
 
 
-def _reasons(rows: Sequence[tuple[str, str, str | None]], look: Look, title: str) -> list[RenderableType]:
+def reasons_of(rows: Sequence[tuple[str, str, str | None]], look: Look, title: str) -> list[RenderableType]:
+    """Documents with their status and what went wrong, below a title; many alike as one."""
     if not rows:
         return []
     head, left_out, tail = thinned(rows if look.verbose else _grouped(rows), look.limit(_REASONS))
@@ -404,28 +395,6 @@ def spending_lines(spending: Spending) -> list[str]:
     return lines
 
 
-def books_table(books: Spending, look: Look = PLAIN) -> str:
-    """What all runs into a folder have cost, by recipe."""
-    table = _table()
-    table.add_column("all runs, by recipe", count(books.calls, "call"))
-    for head, total in (
-        ("calls", f"{books.calls:,}"),
-        ("tokens in", ""),
-        ("out", ""),
-        ("cost", dollars(books.total_usd)),
-    ):
-        table.add_column(head, total, justify="right", no_wrap=True)
-    for row in books.by_recipe:
-        numbers = (f"{row.calls:,}", compact(row.input_tokens), compact(row.output_tokens), dollars(row.cost_usd))
-        table.add_row(Text(printable(row.name)), *(Text(number) for number in numbers))
-    items: list[RenderableType] = [table, ""]
-    items += [Text(line) for line in spending_lines(books)]
-    if books.unsettled_calls:
-        told = f"{count(books.unsettled_calls, 'call')} of these never ended"
-        items.append(Text(f"{told}: under way, or lost with a run that was killed."))
-    return rendered(*items, width=look.columns, color=look.color)
-
-
 def _range(priced: Forecast | Remainder | PlanRow) -> str:
     return f"{dollars(priced.cost_usd_expected)} expected, {dollars(priced.cost_usd_ceiling)} at most"
 
@@ -434,7 +403,7 @@ def _choices_table(plan: Plan, look: Look) -> list[RenderableType]:
     """What other settings would change, each beside the present price; nothing for a model that is free."""
     if not plan.totals.cost_usd_ceiling or not plan.choices:
         return []
-    table = _table(footer=False)
+    table = ruled_table(footer=False)
     table.add_column("with", no_wrap=True)
     is_wide = look.columns >= _WIDE_COLUMNS
     for head in ("requests", "tokens in", "cost", "at most", "change"):
@@ -488,7 +457,8 @@ def _price(total: PlanRow) -> str:
     if total.cost_usd_ceiling is None:
         return f"{requests}: {tokens}; the profile has no prices."
     dear = f" {total.dear_requests:,} of them at the higher price." if total.dear_requests else ""
-    return f"{requests}: {tokens}; {_range(total)}.{dear} Nothing was sent."
+    known = f" {count(total.answered, 'chunk')} answered already." if total.answered else ""
+    return f"{requests}: {tokens}; {_range(total)}.{dear}{known} Nothing was sent."
 
 
 def _coverage(record: Record) -> str:

@@ -10,8 +10,10 @@ from io import StringIO
 from shutil import get_terminal_size
 from typing import TypeVar
 
+from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories that may move the cursor, reorder or hide text, or that cannot be encoded."""
@@ -119,3 +121,16 @@ def rendered(*items: RenderableType, width: int, color: bool = False) -> str:
     for item in items:
         console.print(item)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def ruled_table(footer: bool = True) -> Table:
+    """An empty table with a line below its heads, and totals below it unless told otherwise."""
+    return Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        show_footer=footer,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        header_style="bold",
+        footer_style="bold",
+    )

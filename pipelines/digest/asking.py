@@ -78,7 +78,12 @@ def write(
     max_cost_usd: Decimal | None,
     observer: ingest.Observer | None = None,
 ) -> Written:
-    """Ask the model for the statements of a digest. Raises what `ingest.run` raises; then nothing is lost but time."""
+    """Ask the model for the statements of a digest, for no more than `max_cost_usd`.
+
+    Raises what `ingest.run` raises; then nothing is lost but time.
+    """
+    if max_cost_usd is not None and max_cost_usd <= 0:
+        return Written((), Dropped(), Asking(), "", "the limit on money is used up")
     first = _ask(facts_text(documents), "facts", recipe, config, max_cost_usd, observer)
     kept, dropped = check(first.statements, facts, recipe.language)
     written = Written(kept, dropped, first.asking, first.model, first.problem)
@@ -177,21 +182,18 @@ def _statements(data: dict[str, Any] | None, recipe: DigestRecipe) -> Iterator[S
         yield Statement(section=str(section), text=text, facts=tuple(dict.fromkeys(name for name in names if name)))
 
 
-def _config(
-    config: ingest.Config, recipe: DigestRecipe, step: str, max_cost_usd: Decimal | None
-) -> ingest.Config:
+def _config(config: ingest.Config, recipe: DigestRecipe, step: str, max_cost_usd: Decimal | None) -> ingest.Config:
     """The settings of the records' run with what belongs to documents taken out; the same ledger, no files."""
     ledger = config.keeping.ledger
     if ledger is None and config.output is not None and (config.output / ".ingest").is_dir():
         ledger = SecretStr(f"sqlite:///{(config.output / '.ingest' / 'ledger.sqlite').absolute()}")
-    most = max_cost_usd if config.profile.tiers else None
     return config.model_copy(
         update={
             "recipe": _recipe(recipe, step),
             "output": None,
             "reading": ingest.ReadingSettings(pages="text"),
             "planning": ingest.PlanningSettings(target_tokens=config.planning.target_tokens),
-            "budget": ingest.BudgetSettings(max_cost_usd=most),
+            "budget": ingest.BudgetSettings(max_cost_usd=max_cost_usd),
             "asking": config.asking.model_copy(update={"evidence": "none", "verify": False}),
             "keeping": ingest.KeepingSettings(ledger=ledger, claim_timeout_s=config.keeping.claim_timeout_s),
             "finding": type(config.finding)(),
@@ -254,7 +256,9 @@ def _joined(plans: Sequence[ingest.Plan]) -> ingest.Plan:
         for name in type(totals).model_fields
         if name not in ("name", "problem")
     }
-    return plans[0].model_copy(update={"documents": tuple(rows), "totals": totals.model_copy(update=numbers), "choices": ()})
+    return plans[0].model_copy(
+        update={"documents": tuple(rows), "totals": totals.model_copy(update=numbers), "choices": ()}
+    )
 
 
 def _total(values: Sequence[Any]) -> Any:

@@ -40,8 +40,8 @@ def compare(old: Json, new: Json, keys: Mapping[str, Sequence[str]] | None = Non
     """The changes that lead from `old` to `new`, in the order of the new data.
 
     Objects are compared field by field. Items of a list are paired first: by the fields that `keys` names for its path
-    (such as `parties` or `rows/*/parts`), else equal items in their order and, between those, the most alike. So an item
-    put in is one addition, and the items behind it are not told.
+    (such as `parties` or `rows/*/parts`), else equal items in their order and, between those, the most alike. So an
+    item put in is one addition, and the items behind it are not told.
     """
     yield from _compare(old, new, "", "", "", keys or {})
 
@@ -87,15 +87,14 @@ def _compare(
     if is_nothing(old) and is_nothing(new):
         return
     if _both(dict, old, new):
-        before, after = old or {}, new or {}
+        before, after = (value if isinstance(value, dict) else {} for value in (old, new))
         for name in [*after, *(name for name in before if name not in after)]:
             step = escape(name)
             below = f"{path}/{name}" if path else name
-            yield from _compare(
-                before.get(name), after.get(name), f"{was}/{step}", f"{pointer}/{step}", below, keys
-            )
+            yield from _compare(before.get(name), after.get(name), f"{was}/{step}", f"{pointer}/{step}", below, keys)
     elif _both(list, old, new):
-        yield from _compare_lists(old or [], new or [], was, pointer, path, keys)
+        items = [value if isinstance(value, list) else [] for value in (old, new)]
+        yield from _compare_lists(items[0], items[1], was, pointer, path, keys)
     elif is_nothing(old):
         yield Change("added", pointer, None, new, was)
     elif is_nothing(new):
@@ -106,8 +105,10 @@ def _compare(
 
 def _both(kind: type, old: Json, new: Json) -> bool:
     """Whether both are of a kind; nothing may stand for one of them."""
-    return (isinstance(old, kind) or is_nothing(old)) and (isinstance(new, kind) or is_nothing(new)) and (
-        isinstance(old, kind) or isinstance(new, kind)
+    return (
+        (isinstance(old, kind) or is_nothing(old))
+        and (isinstance(new, kind) or is_nothing(new))
+        and (isinstance(old, kind) or isinstance(new, kind))
     )
 
 
@@ -123,9 +124,7 @@ def _compare_lists(
             yield Change("added", f"{pointer}/{number}", None, new[number], "")
         else:
             source = partner[number]
-            yield from _compare(
-                old[source], new[number], f"{was}/{source}", f"{pointer}/{number}", f"{path}/*", keys
-            )
+            yield from _compare(old[source], new[number], f"{was}/{source}", f"{pointer}/{number}", f"{path}/*", keys)
     for number in sorted(set(before) - set(partner.values())):
         yield Change("removed", f"{was}/{number}", old[number], None, f"{was}/{number}")
 
@@ -137,7 +136,9 @@ def _pairs(old: list[Json], new: list[Json], key: Sequence[str]) -> list[tuple[i
         if paired is not None:
             return paired
     found: list[tuple[int, int]] = []
-    matcher = SequenceMatcher(None, [canonical(item) for item in old], [canonical(item) for item in new], autojunk=False)
+    matcher = SequenceMatcher(
+        None, [canonical(item) for item in old], [canonical(item) for item in new], autojunk=False
+    )
     for tag, i1, i2, j1, j2 in matcher.get_opcodes():
         if tag == "equal":
             found.extend(zip(range(i1, i2), range(j1, j2), strict=True))

@@ -23,10 +23,10 @@ _WORD = re.compile(r"[^\W\d_][\w'’&.-]*")
 _SENTENCE_END = re.compile(r"[.!?:]\s*$")
 _NOUNS_ARE_CAPITAL = ("german", "deutsch", "de", "luxembourgish", "lb")
 _COMMON = frozenset(
-    "i a the an this that these those it its we they he she there and or but of in on at for from to by with as is are was"
-    " were no not new all each both one two three four five six seven eight nine ten eleven twelve january february march"
-    " april may june july august september october november december monday tuesday wednesday thursday friday saturday"
-    " sunday pdf vat iban id usd eur gbp chf jpy utc q1 q2 q3 q4 invoice invoices document documents total".split()
+    "i a the an this that these those it its we they he she there and or but of in on at for from to by with as is are"
+    " was were no not new all each both one two three four five six seven eight nine ten eleven twelve january february"
+    " march april may june july august september october november december monday tuesday wednesday thursday friday"
+    " saturday sunday pdf vat iban id usd eur gbp chf jpy utc q1 q2 q3 q4".split()
 )
 """Words that may stand with a capital letter without being a name."""
 

@@ -52,14 +52,16 @@ def collect(ledger: Ledger, name: str, config: ingest.Config, baseline: frozense
 
 
 def places(record: ingest.Record[Any] | None, pointer: str) -> tuple[Place, ...]:
-    """Where a value, or what is below it, stands by the record's provenance; no place twice."""
+    """Where a value stands by the record's provenance; of an item of a list one place a page, by its longest quote."""
     found: dict[tuple[Any, ...], Place] = {}
     for at, evidence in (record.provenance if record else {}).items():
         if at != pointer and not at.startswith(f"{pointer}/"):
             continue
         for one in evidence:
             place = Place(**one.model_dump(include=set(Place.model_fields)))
-            found.setdefault((place.page, place.start_s, place.quote), place)
+            where = (place.page, place.start_s)
+            if where not in found or len(place.quote or "") > len(found[where].quote or ""):
+                found[where] = place
     return tuple(found.values())[:_MOST_PLACES]
 
 
@@ -155,7 +157,7 @@ def _kind(step: _Step) -> DocumentKind | None:
         if was_there and old is not None and old.status == new.status and old.sha256 == new.sha256:
             return None
         return "failed" if new.status == "failed" else "open"
-    if not was_there or old is None or step.old_data is None and old.status == "skipped":
+    if not was_there or old is None or (step.old_data is None and old.status == "skipped"):
         return "added"
     return "recovered" if old.status == "failed" else "changed"
 

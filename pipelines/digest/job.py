@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,16 +83,16 @@ def run(
     recipe = digest_recipe(config, settings)
     name = settings.name or config.recipe.name
     slot = slot_of(settings, now())
-    _check_targets(settings)
+    _check(config, settings)
     made = _made_before(config, name, slot)
     if made is not None:
         return _finish(config, name, settings, made, is_new=False, summary=None, notices=())
     newest_before = _newest_version(config)
     summary, notices = _bring_up_to_date(paths, config, observer)
-    with _open(config) as ledger:
-        stored = _make(ledger, config, settings, recipe, slot, newest_before, notices, observer, now())
-        shown = stored if stored is not None or slot is None else ledger.digests.in_slot(name, slot)
-    return _finish(config, name, settings, shown, stored is not None, summary, notices)
+    with open_ledger(config) as ledger:
+        limit = _limit(config, settings, summary)
+        stored = _make(ledger, config, settings, recipe, slot, newest_before, notices, observer, now(), limit)
+    return _finish(config, name, settings, stored, stored is not None, summary, notices)
 
 
 def last(config: ingest.Config, settings: DigestSettings | None = None) -> Made:
@@ -101,7 +102,7 @@ def last(config: ingest.Config, settings: DigestSettings | None = None) -> Made:
     """
     settings = settings or DigestSettings()
     name = settings.name or config.recipe.name
-    with _open(config) as ledger:
+    with open_ledger(config) as ledger:
         stored = ledger.digests.last(name)
     if stored is None:
         raise ingest.ConfigError(f"no digest {name!r} was made yet in {config.output}: leave --again out")
@@ -119,6 +120,7 @@ def _make(
     notices: tuple[str, ...],
     observer: ingest.Observer | None,
     moment: datetime,
+    limit: Decimal | None,
 ) -> Stored | None:
     """Make and store the digest of what is not told yet; None when there is nothing, and no window asks for a page."""
     name = settings.name or config.recipe.name
@@ -126,7 +128,8 @@ def _make(
     start = previous.window_end if previous else _first_start(settings, moment)
     baseline = _baseline(ledger, name, config, start, newest_before) if previous is None else frozenset()
     news = collect(ledger, name, config, baseline)
-    attention, known = _attention(ledger, config, recipe, previous, moment)
+    renamed = {document.was: document.name for document in news.documents if document.was is not None}
+    attention, known = _attention(ledger, config, recipe, previous, renamed, moment)
     digest = Digest(
         name=name,
         title=recipe.title or name,
@@ -141,7 +144,7 @@ def _make(
     )
     if digest.is_empty and slot is None:
         return None
-    digest = _with_statements(digest, recipe, config, settings, observer)
+    digest = _with_statements(digest, recipe, config, limit, observer)
     return _store(ledger, digest, slot, news)
 
 
@@ -174,7 +177,7 @@ def _with_statements(
     digest: Digest,
     recipe: DigestRecipe,
     config: ingest.Config,
-    settings: DigestSettings,
+    limit: Decimal | None,
     observer: ingest.Observer | None,
 ) -> Digest:
     """The digest with its statements: by rules offline, else by the model; nobody is asked where there are no facts."""
@@ -184,7 +187,7 @@ def _with_statements(
     if config.endpoint.local:
         made = rules.statements(digest.documents)
         return digest.model_copy(update={"statements": made, "made_by": "rules"})
-    written = asking.write(digest.documents, facts, recipe, config, settings.max_cost_usd, observer)
+    written = asking.write(digest.documents, facts, recipe, config, limit, observer)
     update: dict[str, Any] = {"asking": written.asking, "dropped": written.dropped, "model": written.model}
     if written.statements or written.problem is None:
         update |= {"statements": written.statements, "made_by": "model"}
@@ -207,23 +210,26 @@ def _finish(
     """Write out and deliver what is stored and not yet finished, the oldest first; `shown` whatever it is."""
     deliveries: list[Delivery] = []
     output = config.output or Path()
-    with _open(config) as ledger:
+    with open_ledger(config) as ledger:
         waiting = {one.id: one for one in ledger.digests.unfinished(name)}
         if shown is not None:
             waiting[shown.id] = shown
+        if settings.resend:
+            waiting |= {one.id: one for one in _unconfirmed(ledger, name)}
         for stored in sorted(waiting.values(), key=lambda one: one.id):
             write_files(output, stored)
             sent = _deliver(ledger, stored, settings)
             deliveries.extend(sent)
             if not stored.is_finished and all(one.state != "failed" for one in sent):
                 ledger.digests.finish(stored.id)
+    digest = None if shown is None else Digest.model_validate_json(shown.body)
     return Made(
-        digest=None if shown is None else Digest.model_validate_json(shown.body),
+        digest=digest,
         is_new=is_new,
         folder=None if shown is None else folder_of(output, shown),
         deliveries=tuple(deliveries),
         summary=summary,
-        notices=notices,
+        notices=digest.notices if digest is not None and is_new else notices,
     )
 
 
@@ -234,12 +240,31 @@ def _deliver(ledger: Ledger, stored: Stored, settings: DigestSettings) -> tuple[
 
     digest = Digest.model_validate_json(stored.body)
     targets = [target.get_secret_value() for target in settings.to]
-    key = f"digest {stored.name} {stored.slot}"
-    return deliver(ledger, key, headline(digest), stored.markdown, stored.html, targets)
+    key = _delivery_key(stored.name, stored.slot)
+    page = (headline(digest), stored.markdown, stored.html)
+    return deliver(ledger, key, *page, targets, is_forced=settings.resend)
 
 
-def _check_targets(settings: DigestSettings) -> None:
-    """Before anything is paid for."""
+def _delivery_key(name: str, slot: str) -> str:
+    return f"digest {name} {slot}"
+
+
+def _unconfirmed(ledger: Ledger, name: str) -> Iterator[Stored]:
+    """Digests of a name that some target has not confirmed."""
+    prefix = _delivery_key(name, "")
+    for delivery in ledger.deliveries.unconfirmed():
+        if delivery.key.startswith(prefix):
+            stored = ledger.digests.in_slot(name, delivery.key.removeprefix(prefix))
+            if stored is not None:
+                yield stored
+
+
+def _check(config: ingest.Config, settings: DigestSettings) -> None:
+    """What would fail later, before anything is paid for. Raises ConfigError."""
+    if settings.max_cost_usd is not None and not config.profile.tiers and not config.endpoint.local:
+        raise ingest.ConfigError(
+            f"a limit on money needs prices, and profile {config.profile.name} has none: leave the limit out"
+        )
     if settings.to:
         from pipelines.delivery import check_targets
 
@@ -247,9 +272,9 @@ def _check_targets(settings: DigestSettings) -> None:
 
 
 def _made_before(config: ingest.Config, name: str, slot: str | None) -> Stored | None:
-    if slot is None or not _has_ledger(config):
+    if slot is None or not has_ledger(config):
         return None
-    with _open(config) as ledger:
+    with open_ledger(config) as ledger:
         return ledger.digests.in_slot(name, slot)
 
 
@@ -261,11 +286,13 @@ def _bring_up_to_date(
         summary = ingest.run_to_folder(paths, config, observer)
     except ingest.NothingFound as error:
         # An empty folder is no error of a job that runs every day, but nothing can be said about what was there.
+        if not has_ledger(config):
+            raise
         return None, (str(error),)
     listed = {row.name for row in summary.documents}
     recipe, finding = config.recipe.name, config.finding
     is_whole = not (finding.changed_only or finding.since or config.keeping.retry)
-    with _open(config) as ledger:
+    with open_ledger(config) as ledger:
         known = list(ledger.documents.states(recipe))
         gone = find_gone(known, listed, paths, lambda state: _parent(ledger, state), is_whole)
         if gone.names:
@@ -282,12 +309,18 @@ def _parent(ledger: Ledger, state: DocumentState) -> str | None:
 
 
 def _attention(
-    ledger: Ledger, config: ingest.Config, recipe: DigestRecipe, previous: Stored | None, moment: datetime
+    ledger: Ledger,
+    config: ingest.Config,
+    recipe: DigestRecipe,
+    previous: Stored | None,
+    renamed: dict[str, str],
+    moment: datetime,
 ) -> tuple[tuple[Attention, ...], int]:
     """The alerts that apply to the records as they are, and how many documents there are."""
     conditions = compile_alerts(recipe.alert)
     told = Digest.model_validate_json(previous.body).attention if previous is not None else ()
     before = {(item.alert, item.name) for item in told}
+    before |= {(item.alert, renamed[item.name]) for item in told if item.name in renamed}
     found: list[Attention] = []
     known = 0
     for state in ledger.documents.states(config.recipe.name):
@@ -309,12 +342,21 @@ def _attention(
                     alert=one.alert.name,
                     name=state.name,
                     record=record_file(state.name),
+                    source=state.uri,
                     is_new=(one.alert.name, state.name) not in before,
                     shown=tuple(shown),
                 )
             )
     order = {alert.name: number for number, alert in enumerate(recipe.alert)}
     return tuple(sorted(found, key=lambda item: (order[item.alert], item.name))), known
+
+
+def _limit(config: ingest.Config, settings: DigestSettings, summary: ingest.RunSummary | None) -> Decimal | None:
+    """Money that the writing may cost: its own limit, else what the reading left of the run's; None without any."""
+    if settings.max_cost_usd is not None or config.budget.max_cost_usd is None:
+        return settings.max_cost_usd
+    spent = summary.spent_usd if summary is not None else None
+    return config.budget.max_cost_usd - (spent or Decimal(0))
 
 
 def _first_start(settings: DigestSettings, moment: datetime) -> str | None:
@@ -336,24 +378,19 @@ def _baseline(
 
 
 def _newest_version(config: ingest.Config) -> int:
-    if not _has_ledger(config):
+    if not has_ledger(config):
         return 0
-    with _open(config) as ledger:
+    with open_ledger(config) as ledger:
         return max((state.version_id for state in ledger.documents.states(config.recipe.name)), default=0)
 
 
-def _has_ledger(config: ingest.Config) -> bool:
+def has_ledger(config: ingest.Config) -> bool:
+    """Whether there is a ledger to look into."""
     is_folder = config.output is not None and (config.output / ".ingest").is_dir()
     return config.keeping.ledger is not None or is_folder
 
 
-def _open(config: ingest.Config) -> Ledger:
+def open_ledger(config: ingest.Config) -> Ledger:
+    """The ledger of a run's settings, shared with whoever runs."""
     url = config.keeping.ledger
     return ingest.open_ledger(config.output, None if url is None else url.get_secret_value())
-
-
-def unread(plan: ingest.Plan) -> Iterator[str]:
-    """Stand-ins for the facts of documents that are still to be read: as long as their answers may become."""
-    for row in plan.documents:
-        if row.requests:
-            yield row.name

@@ -70,6 +70,7 @@ class Attention(_Value):
     alert: str
     name: str
     record: str
+    source: str = Field("", description="Where the document is")
     is_new: bool = Field(description="The last digest did not tell of it")
     shown: tuple[Shown, ...] = ()
 
@@ -99,7 +100,6 @@ class Asking(_Value):
     """What the writing of the digest took."""
 
     requests: int = 0
-    largest_input_tokens: int = Field(0, description="Input tokens of the largest request, as planned")
     cost_usd: Decimal | None = Decimal(0)
 
 

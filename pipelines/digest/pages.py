@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from pipelines.digest.model import Attention, Digest, DocumentChange, DocumentKind, Place, Statement
 from pipelines.digest.wording import (
@@ -43,7 +43,10 @@ _MADE_BY = {
 _FACTS_OPEN = 12
 """Documents with up to so many facts show them at once."""
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")
+# What means something anywhere in a line; what makes a line a heading, a list or a rule; what becomes a link by itself.
+_MARKDOWN = re.compile(
+    r"[\\`*_{}\[\]<>|~&$@]|^[#+=-]|(?<=^\d)[.)](?=\s|$)|(?<=^\d\d)[.)](?=\s|$)|!(?=\[)|:(?=//)|(?<=\bwww)\."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ def groups(digest: Digest) -> list[tuple[str, list[DocumentChange]]]:
 def alerts(items: Iterable[Attention]) -> list[tuple[str, list[Attention]]]:
     """What asks for attention, by alert; the new ones first."""
     names = list(dict.fromkeys(item.alert for item in items))
-    return [(name, sorted((i for i in items if i.alert == name), key=lambda i: (not i.is_new, i.name))) for name in names]
+    return [
+        (name, sorted((i for i in items if i.alert == name), key=lambda i: (not i.is_new, i.name))) for name in names
+    ]
 
 
 def sections(digest: Digest) -> list[Section]:
@@ -101,7 +106,7 @@ def sections(digest: Digest) -> list[Section]:
 
 def markdown_text(text: object) -> str:
     """Text that stays text in Markdown: one line, with every sign that means something escaped."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def record_link(record: str | None) -> str:
@@ -123,7 +128,7 @@ def _once(
     cited: Sequence[tuple[str, DocumentChange, Place | None]],
 ) -> tuple[tuple[str, DocumentChange, Place | None], ...]:
     """Citations without a second one of the same place in the same document."""
-    found = {}
+    found: dict[tuple[object, ...], tuple[str, DocumentChange, Place | None]] = {}
     for name, document, place in cited:
         key = (document.name, place.page if place else None, place.start_s if place else None)
         found.setdefault(key, (name, document, place))
@@ -131,14 +136,18 @@ def _once(
 
 
 def _render(template: str, digest: Digest) -> str:
-    return _environment().get_template(template).render(
-        digest=digest,
-        headline=headline(digest),
-        groups=groups(digest),
-        alerts=alerts(digest.attention),
-        sections=sections(digest),
-        made_by=_MADE_BY[digest.made_by].format(model=digest.model or "the model"),
-        facts_open=_FACTS_OPEN,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            digest=digest,
+            headline=headline(digest),
+            groups=groups(digest),
+            alerts=alerts(digest.attention),
+            sections=sections(digest),
+            made_by=_MADE_BY[digest.made_by].format(model=digest.model or "the model"),
+            facts_open=_FACTS_OPEN,
+        )
     )
 
 
@@ -146,7 +155,7 @@ def _render(template: str, digest: Digest) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("pipelines.digest", "templates"),
-        autoescape=lambda name: name is None or not name.endswith(".md.j2"),
+        autoescape=select_autoescape(disabled_extensions=("md.j2",), default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -156,7 +165,7 @@ def _environment() -> Environment:
         "difference": difference,
         "happened": happened,
         "md": markdown_text,
-        "moment": _moment,
+        "window": _window,
         "place": place_text,
         "pointer": pointer_text,
         "record": record_link,
@@ -166,6 +175,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _moment(stamp: str | None) -> str:
-    """2026-11-22T07:00:00Z as 2026-11-22 07:00 UTC."""
-    return f"{stamp[:10]} {stamp[11:16]} UTC" if stamp else "the beginning"
+def _window(digest: Digest) -> str:
+    """`2026-11-21 07:00 to 2026-11-22 07:00 UTC`."""
+    end = f"{digest.window_end[:10]} {digest.window_end[11:16]} UTC"
+    start = digest.window_start
+    return f"{start[:10]} {start[11:16]} to {end}" if start else f"until {end}"

@@ -14,12 +14,7 @@ CHANGED, NEW = "What changed", "What is new"
 
 def statements(documents: Sequence[DocumentChange]) -> tuple[Statement, ...]:
     """The numbers that changed most, by their share, then what new documents say first."""
-    changes = [
-        (document, fact)
-        for document in documents
-        if document.kind != "added"
-        for fact in document.facts
-    ]
+    changes = [(document, fact) for document in documents if document.kind != "added" for fact in document.facts]
     changes.sort(key=lambda pair: _share(pair[1]), reverse=True)
     changed = (_of_change(document, fact) for document, fact in changes[:_MOST_STATEMENTS])
     room = _MOST_STATEMENTS - min(len(changes), _MOST_STATEMENTS)
@@ -44,4 +39,4 @@ def _share(fact: Fact) -> float:
     """How much a number changed, as a share of the old one; what is no number comes last."""
     if not difference(fact):
         return 0.0
-    return abs(fact.new - fact.old) / max(abs(fact.old), abs(fact.new))
+    return float(abs(fact.new - fact.old) / max(abs(fact.old), abs(fact.new)))

@@ -47,6 +47,7 @@ class DigestSettings(_Settings):
     slot: str | None = Field(None, description="Name of the window in place of `window`, such as a time of a schedule")
     since: datetime | None = Field(None, description="What older records say is no news for the first digest")
     to: tuple[SecretStr, ...] = Field((), description="Where the digest is sent, as apprise URLs")
+    resend: bool = Field(False, description="Send again, too, what may have arrived already")
     max_cost_usd: Decimal | None = Field(None, gt=0, description="Money the writing of the digest may cost")
     recipe: DigestRecipe | None = Field(None, description="In place of the recipe's own [digest]")
 

@@ -40,8 +40,9 @@ def find_gone(
 
     A local document is gone when its file does not exist; what merely was not listed, or may not be looked at, is not.
     Anything else (an object in a bucket, an attachment) is gone when it is not listed although its place, or what it
-    came in, is; this can be told only of a listing that `is_whole`, with nothing left out by choice. Documents outside of the paths are left alone. Where not one known document is left and none was found,
-    nothing is gone: the place may not be mounted.
+    came in, is; this can be told only of a listing that `is_whole`, with nothing left out by choice. Documents outside
+    of the paths are left alone. Where not one known document is left and none was found, nothing is gone: the place may
+    not be mounted.
     """
     roots = [_Root(_root(os.fspath(path))) for path in paths]
     for state in known:

@@ -42,18 +42,18 @@ def fact_text(fact: Fact) -> str:
         return value_text(fact.new)
     if fact.kind == "removed":
         return f"removed, was {value_text(fact.old)}"
-    return f"{value_text(fact.old)} → {value_text(fact.new)}{difference(fact)}"
+    return f"{value_text(fact.old)} → {value_text(fact.new)} {difference(fact)}".rstrip()
 
 
 def difference(fact: Fact) -> str:
-    """` (+300.00, +33.3 %)` for a number that changed, else nothing."""
+    """`(+300.00, +33.3 %)` for a number that changed, else nothing."""
     old, new = fact.old, fact.new
     if not _is_number(old) or not _is_number(new):
         return ""
     gap = Decimal(str(new)) - Decimal(str(old))
     share = f", {gap / Decimal(str(old)) * 100:+.1f} %" if old else ""
     shown = number_text(float(gap) if isinstance(old, float) or isinstance(new, float) else int(gap))
-    return f" ({'+' if gap > 0 else ''}{shown}{share})"
+    return f"({'+' if gap > 0 else ''}{shown}{share})"
 
 
 def place_text(place: Place) -> str:
@@ -102,7 +102,7 @@ def happened(document: DocumentChange) -> str:
         return f"replaced, no value changed{before}" if document.is_replaced else f"now {document.status}{before}"
     if document.kind == "recovered":
         return "readable again" if document.status == "complete" else f"readable again, {document.status}"
-    return {"removed": "gone", "failed": f"failed{before}", "open": "not read yet"}[document.kind]
+    return {"removed": "no longer there", "failed": f"failed{before}", "open": "not read yet"}[document.kind]
 
 
 def _is_number(value: Any) -> bool:

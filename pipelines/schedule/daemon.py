@@ -29,6 +29,8 @@ _GRACE_S = 30.0
 _JOBS_AT_ONCE = 8
 
 _log = logging.getLogger("ingest.schedule")
+# It warns whenever a job's time comes while the job still runs, which is served afterwards.
+logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 class _Times(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types

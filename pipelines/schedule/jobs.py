@@ -121,7 +121,7 @@ def run_now(desk: Desk, name: str) -> int:
 
 def dues(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
     """The times of a job that have come and are not served."""
-    return parse(schedule.cron, schedule.timezone).between(schedule.covered_until, now)
+    return Cron(schedule.cron, schedule.timezone).between(schedule.covered_until, now)
 
 
 def _run(desk: Desk, name: str, is_by_hand: bool) -> int | None:

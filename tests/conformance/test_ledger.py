@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,12 +16,13 @@ from typing import Any
 import pytest
 
 from ingest.engine.accounts import spending_of
-from ingest.errors import LedgerError, NewerVersion
+from ingest.errors import Busy, ConfigError, LedgerError, NewerVersion
 from ingest.keeping.ledger import Ending, Ledger, Start
 from ingest.keeping.ledger.database import Database
 from ingest.keeping.ledger.migrations import MIGRATIONS
 from ingest.record import Coverage, DocumentInfo, ModelInfo, ProblemInfo, RecipeInfo, Record, Status, UsageInfo
 from ingest.types import Bill, Observation, PageWords, Reply, Usage, Word
+from tests.postgres import Postgres
 
 REPLY = Reply(
     '{"a": "ü"}',
@@ -39,11 +43,6 @@ class Place:
     folder: Path | None
     url: str | None = None
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether a second opening finds the same."""
-        return self.folder is not None or self.url is not None
-
     @contextmanager
     def open(self) -> Iterator[Ledger]:
         """The ledger."""
@@ -54,26 +53,29 @@ class Place:
 @pytest.fixture(params=["memory", "file", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A new ledger of each kind."""
+    return new_place(request, tmp_path)
+
+
+@pytest.fixture(params=["file", "postgresql"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A new ledger of each kind that several can open."""
+    return new_place(request, tmp_path)
+
+
+def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A new ledger of the kind that is asked for."""
     if request.param == "postgresql":
         return Place(None, request.getfixturevalue("postgres").database("postgresql"))
     return Place(tmp_path if request.param == "file" else None)
 
 
-@pytest.fixture
-def shared(place: Place) -> Place:
-    """A new ledger of each kind that several can open."""
-    if not place.is_shared:
-        pytest.skip("a ledger in memory is one run's")
-    return place
-
-
-def record(name: str, status: Status = "complete", total: object = 1, refused: int = 0) -> Record[dict[str, Any]]:
+def record(name: str, status: Status = "complete", total: object = 1) -> Record[dict[str, Any]]:
     """What became of a document."""
     return Record[dict[str, Any]](
         document=DocumentInfo(name=name, uri=f"file:///{name}", sha256="s", size_bytes=1, media_type="text/plain"),
         data={"total": total},
         status=status,
-        coverage=Coverage(total=2, answered=2 - refused, refused=refused),
+        coverage=Coverage(total=1, answered=1),
         problems=() if status == "complete" else (ProblemInfo(stage="ask", code="x", message="not\x00good"),),
         usage=UsageInfo(),
         model=ModelInfo(profile="p", model="m", endpoint="e", protocol="chat"),
@@ -158,9 +160,7 @@ def test_one_owner_has_a_claim(shared: Place) -> None:
         assert (one.claims.take("l"), one.claims.live_runs()) == (True, {1})
 
 
-def test_an_owner_of_another_machine_is_dead_once_it_is_silent(
-    shared: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_owner_of_another_machine_is_dead_once_it_is_silent(shared: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that lost its power gives back what it was asking for; one that is seen keeps it."""
     from ingest.keeping.ledger import claims
 
@@ -187,6 +187,35 @@ def test_a_silent_owner_of_this_machine_lives_while_it_holds_its_lock(shared: Pl
         two.claims.enter(two.runs.start("r", "m", "e"), PATIENT_S)
         threading.Event().wait(0.05)
         assert not two.claims.take("k")
+
+
+_HOLDER = """
+import sys
+from ingest.keeping.ledger import Ledger
+folder, url = sys.argv[1:]
+ledger = Ledger(None, url) if url else Ledger(__import__("pathlib").Path(folder))
+ledger.claims.enter(ledger.runs.start("r", "m", "e"), 3600)
+print(ledger.claims.take("k"), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_owner_of_this_machine_is_dead_at_once(shared: Place) -> None:
+    """Who starts again right after a crash must not wait for a timeout."""
+    command = [sys.executable, "-c", _HOLDER, str(shared.folder or ""), shared.url or ""]
+    with (
+        shared.open() as ledger,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder,
+    ):
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        ledger.claims.enter(ledger.runs.start("r", "m", "e"), PATIENT_S)
+        assert not ledger.claims.take("k")
+        assert ledger.claims.live_runs() == {1, 2}
+        holder.kill()
+        holder.wait()
+        assert ledger.claims.live_runs() == {2}
+        assert ledger.claims.take("k")
 
 
 def test_a_run_of_one_machine_needs_nobody(place: Place) -> None:
@@ -216,15 +245,15 @@ def test_states_and_versions_of_documents(place: Place) -> None:
     with place.open() as ledger:
         documents = ledger.documents
         assert documents.store(1, record("b.pdf"), "10-20")
-        assert documents.store(1, record("a.pdf", "partial", refused=1))
+        assert documents.store(1, record("a.pdf", "partial"))
         assert not documents.store(2, record("b.pdf"))
         assert documents.store(2, record("b.pdf", total=2))
         documents.remove(3, "invoices", ["a.pdf", "never.pdf"])
         documents.remove(3, "invoices", ["a.pdf"])
         states = list(documents.states())
-        assert [(state.name, state.status, state.run_id, state.refused) for state in states] == [
-            ("a.pdf", "removed", 3, 0),
-            ("b.pdf", "complete", 2, 0),
+        assert [(state.name, state.status, state.run_id) for state in states] == [
+            ("a.pdf", "removed", 3),
+            ("b.pdf", "complete", 2),
         ]
         assert list(documents.states("other")) == []
         versions = list(documents.versions("invoices"))
@@ -290,3 +319,45 @@ def test_what_the_database_says_is_one_clear_error(place: Place) -> None:
     with pytest.raises(LedgerError, match="cannot be used"):
         database.write("INSERT INTO nowhere (a) VALUES (:a)", {"a": 1})
     database.close()
+
+
+def test_a_lost_connection_is_told_and_the_next_one_works(postgres: Postgres) -> None:
+    """A database that is restarted in the night costs the call under way, not a traceback nor the rest."""
+    database = Database(None, postgres.database())
+    with pytest.raises(LedgerError, match="was lost in the middle; run the same command again") as told:
+        lose(database)
+    assert "\n" not in str(told.value)
+    database.write("INSERT INTO rungs VALUES (:a, :a, :a, :a)", {"a": "x"})
+    database.close()
+
+
+def lose(database: Database) -> None:
+    """Have the server end the connection in the middle of a transaction."""
+    with database.transaction() as connection:
+        number = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        database.write("SELECT pg_terminate_backend(:number)", {"number": number})
+        connection.exec_driver_sql("SELECT 1")
+
+
+def test_an_address_tells_no_password_and_no_other_database_is_taken() -> None:
+    """Errors stand in logs and bug reports."""
+    with pytest.raises(LedgerError) as told:
+        Ledger(None, "postgresql://somebody:sekret@127.0.0.1:1/nowhere")
+    assert "sekret" not in str(told.value)
+    assert "somebody:***@127.0.0.1" in str(told.value)
+    with pytest.raises(ConfigError, match="PostgreSQL or SQLite, not in mysql"):
+        Ledger(None, "mysql://somebody:sekret@127.0.0.1/nowhere")
+    with pytest.raises(ConfigError, match="not one of a database"):
+        Ledger(None, "somewhere")
+
+
+def test_a_file_that_stays_locked_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds the file for long is named as the reason; who only reads is let in."""
+    monkeypatch.setattr("ingest.keeping.ledger.database.BUSY_TIMEOUT_S", 0.05)
+    with Ledger(tmp_path) as ledger, closing(sqlite3.connect(tmp_path / ".ingest" / "ledger.sqlite")) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Busy, match="stayed locked"):
+            ledger.answers.store("k", REPLY)
+        assert not ledger.answers.has("k")
+        holder.rollback()
+        ledger.answers.store("k", REPLY)

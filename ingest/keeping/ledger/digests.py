@@ -98,7 +98,7 @@ class Digests:
                     connection.execute(text(_COVER), rows[first : first + _ROWS_AT_ONCE])
             except IntegrityError as error:
                 raise Busy(
-                    f"another process made the digest {digest.name} at the same time: run it again, what it told is kept"
+                    f"another process made the digest {digest.name} meanwhile: run again, what it told is kept"
                 ) from error
         return digest_id
 
@@ -110,17 +110,18 @@ class Digests:
         """The digest of a window, by the window's name."""
         return self._one("SELECT * FROM digests WHERE name = :name AND slot = :slot", name=name, slot=slot)
 
-    def unfinished(self, name: str) -> tuple[Digest, ...]:
-        """Digests whose files or deliveries are not known to be done, oldest first."""
-        statement = "SELECT * FROM digests WHERE name = :name AND finished_at IS NULL ORDER BY id"
+    def unfinished(self, name: str, limit: int = 10) -> tuple[Digest, ...]:
+        """The latest digests whose files or deliveries are not known to be done, oldest first."""
+        statement = "SELECT * FROM digests WHERE name = :name AND finished_at IS NULL ORDER BY id DESC LIMIT :limit"
         with self._database.reading() as connection:
-            rows = connection.execute(text(statement), {"name": name}).mappings().all()
-        return tuple(_digest(row) for row in rows)
+            rows = connection.execute(text(statement), {"name": name, "limit": limit}).mappings().all()
+        return tuple(_digest(row) for row in reversed(rows))
 
     def finish(self, digest_id: int) -> None:
         """Note that a digest's files are written and its deliveries made."""
         self._database.write(
-            "UPDATE digests SET finished_at = :at WHERE id = :id AND finished_at IS NULL", {"id": digest_id, "at": now()}
+            "UPDATE digests SET finished_at = :at WHERE id = :id AND finished_at IS NULL",
+            {"id": digest_id, "at": now()},
         )
 
     def _one(self, statement: str, **values: str) -> Digest | None:
@@ -148,6 +149,20 @@ _COVER = "INSERT INTO digest_versions (name, version_id, digest_id) VALUES (:nam
 
 
 def _digest(row: RowMapping) -> Digest:
-    pages = {name: zlib.decompress(bytes(row[name])).decode() for name in ("body", "markdown", "html")}
-    names = ("id", "name", "recipe", "slot", "at", "window_start", "window_end")
-    return Digest(**{name: row[name] for name in names}, **pages, is_finished=row["finished_at"] is not None)
+    return Digest(
+        id=row["id"],
+        name=row["name"],
+        recipe=row["recipe"],
+        slot=row["slot"],
+        at=row["at"],
+        window_start=row["window_start"],
+        window_end=row["window_end"],
+        body=_text(row["body"]),
+        markdown=_text(row["markdown"]),
+        html=_text(row["html"]),
+        is_finished=row["finished_at"] is not None,
+    )
+
+
+def _text(stored: bytes) -> str:
+    return zlib.decompress(bytes(stored)).decode()

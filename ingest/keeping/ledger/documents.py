@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 200
 @dataclass(frozen=True, slots=True)
 class DocumentState:
     """A document as the last run left it. `fingerprint` tells cheaply whether the file changed since (size, time of
-    change, or a store's own tag); None when its place gives none. `refused` counts the parts the model refused."""
+    change, or a store's own tag); None when its place gives none."""
 
     name: str
     recipe: str
@@ -34,7 +34,6 @@ class DocumentState:
     uri: str
     sha256: str
     fingerprint: str | None
-    refused: int
     version_id: int
 
 
@@ -76,7 +75,6 @@ class Documents:
             "uri": document.uri,
             "sha256": document.sha256,
             "fingerprint": fingerprint,
-            "refused": record.coverage.refused,
             "record_sha256": hashlib.sha256(body).hexdigest(),
         }
         with self._database.quick_transaction() as connection:
@@ -166,15 +164,15 @@ _ADD = (
     " VALUES (:name, :recipe, :at, :run, :status, :sha256, :record_sha256, :body) RETURNING id"
 )
 _STATE = (
-    "INSERT INTO documents (name, recipe, at, run_id, status, problem, uri, sha256, fingerprint, refused, version_id)"
-    " VALUES (:name, :recipe, :at, :run, :status, :problem, :uri, :sha256, :fingerprint, :refused, 0)"
+    "INSERT INTO documents (name, recipe, at, run_id, status, problem, uri, sha256, fingerprint, version_id)"
+    " VALUES (:name, :recipe, :at, :run, :status, :problem, :uri, :sha256, :fingerprint, 0)"
     " ON CONFLICT (recipe, name) DO UPDATE SET at = excluded.at, run_id = excluded.run_id,"
     " status = excluded.status, problem = excluded.problem, uri = excluded.uri, sha256 = excluded.sha256,"
-    " fingerprint = excluded.fingerprint, refused = excluded.refused"
+    " fingerprint = excluded.fingerprint"
 )
 _POINT = "UPDATE documents SET version_id = :version WHERE recipe = :recipe AND name = :name"
 _REMOVE = (
-    "UPDATE documents SET status = 'removed', problem = NULL, at = :at, run_id = :run, refused = 0"
+    "UPDATE documents SET status = 'removed', problem = NULL, at = :at, run_id = :run"
     " WHERE recipe = :recipe AND name = :name AND status <> 'removed' RETURNING name"
 )
 _STATES = (

@@ -99,7 +99,6 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             uri TEXT NOT NULL,
             sha256 TEXT NOT NULL,
             fingerprint TEXT,
-            refused INTEGER NOT NULL,
             version_id INTEGER NOT NULL,
             PRIMARY KEY (recipe, name)
         )""",

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from pydantic import SecretStr
 
 from ingest.config import Recipe
-from ingest.errors import ConfigError, IngestError, OutputError
+from ingest.errors import ConfigError, IngestError
 from ingest.keeping.sinks import KINDS, Sink
 from ingest.keeping.sinks.target import Target, read_target
 from ingest.record import Record, RunSummary
@@ -56,7 +56,14 @@ class Sinks:
     async def write(self, record: Record[Any]) -> None:
         """Give a record to every sink. Raises OutputError; the run should then stop."""
         if self._open:
-            await self._call(self._write_all, record)
+            await self._call(self._write_all, record, self._open)
+
+    async def repeat(self, record: Record[Any]) -> None:
+        """Give a record that was made before to the sinks that keep records: a new one, or one whose last run was
+        interrupted, does not have it yet. Raises OutputError."""
+        keeping = [(target, sink) for target, sink in self._open if target.kind != "-"]
+        if keeping:
+            await self._call(self._write_all, record, keeping)
 
     async def finish(self, summary: RunSummary) -> None:
         """Finish every sink. One that fails does not keep the others from it; then the first OutputError is raised."""
@@ -70,8 +77,8 @@ class Sinks:
         for target in self._targets:
             self._open.append((target, _told(target, _open, target, self._recipe)))
 
-    def _write_all(self, record: Record[Any]) -> None:
-        for target, sink in self._open:
+    def _write_all(self, record: Record[Any], sinks: Sequence[tuple[Target, Sink]]) -> None:
+        for target, sink in sinks:
             _told(target, sink.write, record)
 
     def _finish_all(self, summary: RunSummary) -> None:
@@ -103,7 +110,4 @@ def _told(target: Target, work: Callable[..., _T], *args: object) -> _T:
     except IngestError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0].replace(target.url, target.label)
-        raise OutputError(
-            f"cannot write to {target.label} ({reason}); answers are kept: mend it and run the same command again"
-        ) from error
+        raise target.failed(error) from error

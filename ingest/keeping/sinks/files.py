@@ -2,6 +2,9 @@
 
 Every file appears whole or not at all: it is written under another name, forced to disk, and renamed. The other name
 stands in a folder of this process alone, which a lock tells from one that a killed process left.
+
+A name is on disk for sure once its folder is forced there, too. New records do that together, some dozens at a time:
+all that a loss of power can take is the newest of them, and the same command writes them again from the ledger.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Self
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from ingest.errors import OutputError
 from ingest.record import Record, RunSummary
@@ -23,15 +26,18 @@ from ingest.record import Record, RunSummary
 _RUN_FILE = "run.json"
 _LINES_FILE = "records.jsonl"
 _SCRATCH_PREFIX, _LOCK_NAME = ".writing-", "lock"
+_NAMES_AT_ONCE = 64
+"""Records whose names may not be on disk yet."""
 # What file systems answer that cannot lock, or cannot force a folder to disk.
 _NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EBADF})
 
 
-def write_whole(path: Path, content: str | bytes, scratch: Path | None = None) -> None:
+def write_whole(path: Path, content: str | bytes, scratch: Path | None = None, *, forces_name: bool = True) -> None:
     """Write a file so that it appears whole or not at all, and is on disk when this returns.
 
-    `scratch` is where it is put together, on the same file system; by default beside its place. Raises OutputError when
-    the folder cannot be written or the disk is full; nothing half-written stays.
+    `scratch` is where it is put together, on the same file system; by default beside its place. Without `forces_name`
+    the caller sees to its folder. Raises OutputError when the folder cannot be written or the disk is full; nothing
+    half-written stays.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = (scratch or path.parent) / f".{secrets.token_hex(8)}.part"
@@ -46,7 +52,8 @@ def write_whole(path: Path, content: str | bytes, scratch: Path | None = None) -
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _force_folder(path.parent)
+        if forces_name:
+            _force_folder(path.parent)
     except OSError as error:
         raise _failure(path, error) from error
 
@@ -73,6 +80,10 @@ class FilesSink:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._folders: set[Path] = set()
+        self._unforced = 0
+        self._names: set[int] = set()
+        self._has_repeats = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
@@ -82,7 +93,7 @@ class FilesSink:
         try:
             # The numbers of the run before must not be taken for this one's.
             (folder / _RUN_FILE).unlink(missing_ok=True)
-            self._lines = (self._scratch / _LINES_FILE).open("wb")
+            self._lines: IO[bytes] = (self._scratch / _LINES_FILE).open("wb")
         except OSError as error:
             self._leave()
             raise OutputError(f"cannot write into {folder}: {error.strerror}; choose a writable -o") from error
@@ -96,10 +107,37 @@ class FilesSink:
         self._leave()
 
     def write(self, record: Record[Any]) -> None:
-        """Write one record; it is on disk when this returns. Raises OutputError."""
+        """Write one record; its content is on disk when this returns. One that is there as it is stays untouched.
+
+        Raises OutputError.
+        """
         value = record.to_dict()
-        path = record_path(self._folder, record.document.name)
-        write_whole(path, to_json(value, indent=2) + b"\n", self._scratch)
+        path, content = record_path(self._folder, record.document.name), to_json(value, indent=2) + b"\n"
+        before = _content_of(path)
+        if before != content:
+            # Where there was another, the ledger must not know of the new one while the old one may still come back.
+            write_whole(path, content, self._scratch, forces_name=before is not None)
+        if before is None:
+            self._unforced += 1
+            self._folders.add(path.parent)
+        if self._unforced >= _NAMES_AT_ONCE:
+            self._force_names()
+        self._add_line(value)
+
+    def repeat(self, record: Record[Any]) -> None:
+        """Put a record of an earlier run, left alone in this one, among the lines. Raises OutputError.
+
+        Its own file is written only where it is missing.
+        """
+        if record_path(self._folder, record.document.name).exists():
+            self._add_line(record.to_dict())
+        else:
+            self.write(record)
+
+    def _add_line(self, value: dict[str, Any]) -> None:
+        name = hash(value["document"]["name"])
+        self._has_repeats |= name in self._names
+        self._names.add(name)
         try:
             self._lines.write(to_json(value) + b"\n")
         except OSError as error:
@@ -108,7 +146,10 @@ class FilesSink:
     def finish(self, summary: RunSummary) -> None:
         """Put `records.jsonl` and `run.json` in their places. Raises OutputError."""
         path = self._folder / _LINES_FILE
+        self._force_names()
         try:
+            if self._has_repeats:
+                self._lines = _last_lines(self._lines)
             _force(self._lines)
             self._lines.close()
             os.replace(self._lines.name, path)
@@ -117,9 +158,39 @@ class FilesSink:
             raise _failure(path, error) from error
         write_whole(self._folder / _RUN_FILE, summary.model_dump_json(indent=2) + "\n", self._scratch)
 
+    def _force_names(self) -> None:
+        """Force the folders of the newest records to disk."""
+        for folder in self._folders:
+            try:
+                _force_folder(folder)
+            except OSError as error:
+                raise _failure(folder, error) from error
+        self._folders.clear()
+        self._unforced = 0
+
     def _leave(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._lock.close()
+
+
+def _last_lines(lines: IO[bytes]) -> IO[bytes]:
+    """A file beside this one with the last line of each document: one that came again took its earlier self's place."""
+    lines.close()
+    path = Path(lines.name)
+    with path.open("rb") as file:
+        last = {from_json(line)["document"]["name"]: number for number, line in enumerate(file)}
+        kept = path.with_suffix(".kept").open("wb")
+        file.seek(0)
+        numbers = set(last.values())
+        kept.writelines(line for number, line in enumerate(file) if number in numbers)
+    return kept
+
+
+def _content_of(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _failure(path: Path, error: OSError) -> OutputError:

@@ -25,9 +25,10 @@ from ingest.keeping.sinks.target import Target
 from ingest.record import Record, RunSummary
 
 # Rows wait in memory until they are written beside: so many, or so much of their data as JSON.
-_WAITING_ROWS, _WAITING_BYTES = 1_000, 8_000_000
-_GROUP_ROWS, _GROUP_BYTES = 50_000, 64_000_000
-_NUMBER = "_number"
+_WAITING_ROWS, _WAITING_BYTES = 1_000, 2_000_000
+_GROUP_ROWS, _GROUP_BYTES = 50_000, 32_000_000
+# A name that no property can have: theirs are without NUL.
+_NUMBER = "\0number"
 
 
 class Parquet:
@@ -122,7 +123,7 @@ class _Table:
         self._collected.close()
         with pq.ParquetWriter(path, self._schema, compression="zstd") as writer:
             for group in _groups(self._all(latest)):
-                writer.write_table(pa.Table.from_batches(group, self._schema), row_group_size=_GROUP_ROWS)
+                writer.write_table(pa.Table.from_batches(group, self._schema))
 
     def close(self) -> None:
         self._file.close()
@@ -131,14 +132,19 @@ class _Table:
         if self.place.exists():
             with self.place.reading() as file:
                 for batch in pq.ParquetFile(file).iter_batches(_WAITING_ROWS):
-                    kept = batch.filter(pa.array([key not in latest for key in batch.column(KEY).to_pylist()]))
-                    yield rows_as(kept, self._schema)
+                    keys = batch.column(KEY).to_pylist()
+                    yield rows_as(_kept(batch, [key not in latest for key in keys]), self._schema)
         self._file.seek(0)
         with pa.ipc.open_stream(self._file) as batches:
             for batch in batches:
                 numbers = batch.column(_NUMBER).to_pylist()
-                kept = batch.filter(pa.array([number not in latest.replaced for number in numbers]))
+                kept = _kept(batch, [number not in latest.replaced for number in numbers])
                 yield kept.drop_columns([_NUMBER])
+
+
+def _kept(batch: pa.RecordBatch, is_kept: list[bool]) -> pa.RecordBatch:
+    """The rows that stay; most often that is all of them."""
+    return batch if all(is_kept) else batch.filter(pa.array(is_kept, pa.bool_()))
 
 
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

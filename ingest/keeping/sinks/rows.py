@@ -16,7 +16,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from ingest.keeping.sinks.columns import DECIMAL_DIGITS, Column, Kind, Type, clean_text, columns_of
 from ingest.record import Record
@@ -89,9 +89,17 @@ def record_id(name: str, recipe: str) -> str:
 
 
 def data_of(record: Record[Any]) -> JsonObject | None:
-    """A record's data as a JSON value."""
+    """A record's data as a JSON value; decimals of a class stay exact."""
     data = record.data
-    return data.model_dump(mode="json", by_alias=True) if isinstance(data, BaseModel) else data
+    return _plain(data.model_dump(by_alias=True)) if isinstance(data, BaseModel) else data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(to_jsonable_python(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, Decimal) else to_jsonable_python(value)
 
 
 def json_text(value: object) -> str:
@@ -113,10 +121,6 @@ def _clean(value: Json) -> Json:
 
 def _about(record: Record[Any]) -> Row:
     document, cost = record.document, record.usage.cost_usd
-    places = {
-        pointer: [place.model_dump(mode="json", exclude_none=True) for place in found]
-        for pointer, found in record.provenance.items()
-    }
     return {
         KEY: record_id(document.name, record.recipe.name),
         "_document": document.name,
@@ -133,8 +137,16 @@ def _about(record: Record[Any]) -> Row:
         "_cost_usd": None if cost is None else cost.quantize(Decimal(1).scaleb(-_COST_PLACES), ROUND_HALF_EVEN),
         "_problems": len(record.problems),
         "_problem": record.problems[0].message if record.problems else None,
-        "_evidence": json_text(places) if places else None,
+        "_evidence": _evidence(record) if record.provenance else None,
     }
+
+
+def _evidence(record: Record[Any]) -> str:
+    """Where the values come from, as it stands in the record's file."""
+    try:
+        return to_json(record.provenance, exclude_none=True).decode()
+    except (PydanticSerializationError, UnicodeEncodeError):
+        return json_text(record.to_dict()["provenance"])
 
 
 class _Misfit(Exception):
@@ -196,7 +208,7 @@ def _integer(value: Json, _: int) -> int:
 
 def _number(value: Json, _: int) -> float:
     """As a float; a whole number that a float does not hold exactly does not fit."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
         raise _Misfit
     if isinstance(value, int) and int(float(value)) != value:
         raise _Misfit

@@ -34,7 +34,7 @@ class Sql:
     """
 
     def __init__(self, target: Target, recipe: Recipe) -> None:
-        self._label = target.label
+        self._target = target
         layout = layout_of(recipe.document_schema, storable)
         self._layout = Layout(flat_columns(layout.data), storable)
         self._records = table_of(recipe.name, self._layout.columns)
@@ -78,30 +78,12 @@ class Sql:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
-            raise OutputError(
-                f"cannot write to {self._label}: {reason}; answers are kept: mend it and run the same command again"
-            ) from error
+            raise self._target.failed(error.orig if isinstance(error, DBAPIError) else error) from error
 
 
 def storable(text: str) -> str:
     """The text as every database takes it: PostgreSQL has no NUL, so a replacement character stands for it."""
     return clean_text(text).replace("\0", "\ufffd")
-
-
-class _ExactNumeric(sa.types.UserDefinedType[Any]):
-    """A decimal in SQLite: handed over as text, so that it keeps what a float would round."""
-
-    cache_ok = True
-
-    def __init__(self, scale: int) -> None:
-        self.scale = scale
-
-    def get_col_spec(self, **_: Any) -> str:
-        return f"NUMERIC({DECIMAL_DIGITS}, {self.scale})"
-
-    def bind_processor(self, dialect: sa.Dialect) -> Any:
-        return lambda value: None if value is None else str(value)
 
 
 _PLAIN: Mapping[str, sa.types.TypeEngine[Any]] = {
@@ -118,7 +100,8 @@ _PLAIN: Mapping[str, sa.types.TypeEngine[Any]] = {
 
 def _sql_type(kind: Type) -> sa.types.TypeEngine[Any]:
     if kind.kind == "decimal":
-        return sa.Numeric(DECIMAL_DIGITS, kind.scale).with_variant(_ExactNumeric(kind.scale), "sqlite")
+        # SQLite has no decimals, only floats.
+        return sa.Numeric(DECIMAL_DIGITS, kind.scale).with_variant(sa.Double(), "sqlite")
     return _PLAIN[kind.kind]
 
 
@@ -205,7 +188,7 @@ def _engine(target: Target) -> sa.Engine:
         _make_folder(url)
         arguments = {"timeout": _BUSY_TIMEOUT_S} if url.get_backend_name() == "sqlite" else {}
         return sa.create_engine(url, connect_args=arguments, hide_parameters=True)
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise ConfigError(
             f"--to {target.label}: not a database's address: sqlite:///FILE or postgresql://USER@HOST/NAME"
         ) from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qsl, unquote
 
-from ingest.errors import ConfigError
+from ingest.errors import ConfigError, OutputError
 from ingest.keeping.sinks import KINDS, SUFFIXES
 
 _SCHEME = re.compile(r"([a-z][a-z0-9]*)(?:\+[a-z0-9_]+)?:", re.IGNORECASE)
@@ -23,6 +23,22 @@ class Target:
     url: str = field(repr=False)
     label: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def failed(self, reason: object) -> OutputError:
+        """The error that says what became of a sink, and what to do."""
+        told = f"{type(reason).__name__}: {self._hide(str(reason))}"
+        return OutputError(
+            f"cannot write to {self.label} ({told}); answers are kept: mend it and run the same command again"
+        )
+
+    def _hide(self, text: str) -> str:
+        """The first line of a message, without whatever of the URL the label does not show."""
+        line = text.strip().partition("\n")[0]
+        words = re.split(r"[:/@?&=#]+", self.url)
+        for word in sorted({*words, *map(unquote, words)}, key=len, reverse=True):
+            if len(word) > 2 and word not in self.label:
+                line = line.replace(word, "***")
+        return line
 
     def take_no_options(self, known: Collection[str] = ()) -> None:
         """Raise ConfigError for an option that is not one of `known`."""
@@ -55,15 +71,28 @@ def read_target(text: str) -> Target:
     raise ConfigError(f"--to {mask(text)}: cannot tell what to write there; known are {known}")
 
 
+def local_places(to: Iterable[str]) -> frozenset[Path]:
+    """Files and folders of this machine that are written to: they are results, and no documents.
+
+    Raises ConfigError for a target that is none.
+    """
+    targets = [read_target(text) for text in to]
+    places = [target.url for target in targets if target.kind in ("json", "jsonl", "parquet")]
+    places += [target.url.partition("///")[2].partition("?")[0] for target in targets if target.kind == "sqlite"]
+    return frozenset(Path(place).absolute() for place in places if place and "://" not in place)
+
+
 def mask(url: str) -> str:
-    """A URL for people: without password and without query, where keys may stand."""
-    if "://" not in url:
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return f"{url.partition('://')[0]}://…"
-    user, at, host = parts.netloc.rpartition("@")
-    if at:
-        host = f"{user.partition(':')[0]}{':***' if ':' in user else ''}@{host}"
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    """A URL for people: without password and without query, where keys may stand, however it is malformed."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return re.sub(r":[^:]*@", ":***@", url)
+    plain, _, query = rest.partition("?")
+    if "@" in query:
+        # The question mark may be part of the password.
+        return f"{scheme}://…"
+    user, at, place = plain.rpartition("@")
+    host, colon, port = plain.partition("/")[0].partition(":")
+    if not at and colon and not port.isdigit():
+        return f"{scheme}://{host}:***"
+    return f"{scheme}://{user.partition(':')[0]}{':***' if ':' in user else ''}{at}{place}"

@@ -107,8 +107,8 @@ def unpack(
 ) -> Iterator[Unpacked | Problem]:
     """Put the documents of a container into a folder, one file each, within the bounds of the settings.
 
-    Gives each as it is done. What is left out, and why, comes as problems, at most twenty of them. Hidden files and what
-    the settings exclude are passed over.
+    Gives each as it is done. What is left out, and why, comes as problems, at most twenty of them. Hidden files and
+    what the settings exclude are passed over.
     """
     module, _, attribute = CONTAINERS[source.media_type].partition(":")
     container: Container = getattr(importlib.import_module(module), attribute)

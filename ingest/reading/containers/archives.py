@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from ingest.config import ReadingSettings
 from ingest.errors import Encrypted, Unreadable
@@ -108,7 +108,7 @@ def _tar_entries(source: Source) -> Iterator[Entry]:
             else:
                 yield Entry(info.name, _tar_opener(archive, info))
             # The library keeps every header it has seen.
-            archive.members.clear()
+            cast("Any", archive).members.clear()
 
 
 def _tar_opener(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Opener:
@@ -117,7 +117,11 @@ def _tar_opener(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Opener:
 
 def _single(source: Source) -> Iterator[Entry]:
     """One compressed file, called as the archive without its last suffix."""
-    openers = {"application/gzip": gzip.open, "application/x-bzip2": bz2.open, "application/x-xz": lzma.open}
+    openers: dict[str, Callable[..., Any]] = {
+        "application/gzip": gzip.open,
+        "application/x-bzip2": bz2.open,
+        "application/x-xz": lzma.open,
+    }
     opener = openers.get(source.media_type)
     if opener is None:
         raise Unreadable(f"{source.name} cannot be opened: it is damaged or cut off; make it again")

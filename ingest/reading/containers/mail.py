@@ -73,7 +73,7 @@ def _fullest(texts: list[str]) -> str:
 def _nested(part: MimePart) -> Attachment:
     inner = next(iter(_parts(part)), None)
     subject = "" if inner is None else " ".join(_header(inner, "Subject").split())
-    name = _filename(part) or f"{subject or 'message'}.eml".replace("/", "_")
+    name = _filename(part) or f"{subject or 'message'}.eml".replace("/", "_").lstrip(".")
 
     def read() -> bytes:
         return b"" if inner is None else inner.as_bytes(policy=policy.compat32)
@@ -107,7 +107,7 @@ def _header(message: MimePart, name: str) -> str:
 
 def _filename(part: MimePart) -> str:
     try:
-        return (part.get_filename() or "").strip()
+        return (part.get_filename() or "").replace("\\", "/").rpartition("/")[2].strip().lstrip(".")
     # As above.
     except Exception:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mimetypes
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import BinaryIO, cast
 
 from ingest.config import ReadingSettings
 from ingest.errors import Unreadable
+from ingest.reading import can_extract
 from ingest.reading.book import Book
 from ingest.reading.containers import Entry
 from ingest.reading.markup import text_book
@@ -66,6 +68,10 @@ def read_message(source: Source) -> Book:
 
 
 def _read(source: Source) -> Message:
+    named = mimetypes.guess_type(source.name)[0] or ""
+    if not named.startswith(("text/", "message/")) and named not in MEDIA_TYPES and can_extract(named):
+        # What gateways and scanners leave in the place of a file must not pass for it.
+        raise Unreadable(f"{source.name} cannot be opened: it is an e-mail under another name; rename it to .eml")
     try:
         if source.media_type == "message/rfc822":
             from ingest.reading.containers.mail import read_mail
@@ -90,6 +96,7 @@ _BLOCKS = frozenset(
     "address article aside blockquote body center dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6"
     " header hr html li main nav ol p pre section table tbody tfoot thead tr ul".split()
 )
+_SPACED = frozenset("blockquote h1 h2 h3 h4 h5 h6 ol p pre table ul".split())
 _UNSEEN = frozenset("head script style template title noscript object svg math".split())
 
 
@@ -105,10 +112,21 @@ class _TextOf(HTMLParser):
         """Begin a line where a browser would."""
         if tag in _UNSEEN and tag != "noscript":
             self._unseen.append(tag)
-        elif tag in _BLOCKS or tag == "br":
-            self.lines.append(["- "] if tag == "li" else [])
+        elif tag == "br":
+            self.lines.append([])
+        elif tag in _BLOCKS:
+            self._begin(tag)
+            if tag == "li":
+                self.lines[-1].append("- ")
         elif tag in ("td", "th") and self.lines[-1]:
             self.lines[-1].append("   ")
+
+    def _begin(self, tag: str) -> None:
+        """Begin a line, behind an empty one where browsers leave room."""
+        if self.lines[-1]:
+            self.lines.append([])
+        if tag in _SPACED and len(self.lines) > 1 and self.lines[-2]:
+            self.lines.append([])
 
     def handle_endtag(self, tag: str) -> None:
         """End what is not shown, and the line of a block."""
@@ -118,12 +136,14 @@ class _TextOf(HTMLParser):
         elif tag == "body":
             self._unseen.clear()
         elif tag in _BLOCKS:
-            self.lines.append([])
+            self._begin(tag)
 
     def handle_data(self, data: str) -> None:
         """Words, with blanks as a browser shows them."""
         if not self._unseen and data:
             words = " ".join(data.split())
+            if not words and not self.lines[-1]:
+                return
             before, after = data[:1].isspace() and self.lines[-1], data[-1:].isspace()
             self.lines[-1].append(f"{' ' if before else ''}{words}{' ' if after and words else ''}")
 
@@ -133,6 +153,6 @@ def html_to_text(html: str) -> str:
     reader = _TextOf()
     reader.feed(html)
     reader.close()
-    lines = ["".join(line).rstrip() for line in reader.lines]
+    lines = ["".join(line).strip() for line in reader.lines]
     kept = [line for at, line in enumerate(lines) if line.strip() or (at and lines[at - 1].strip())]
     return "\n".join(kept).strip("\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ingest.errors import UnsupportedMedia, Unreadable
+from ingest.errors import Unreadable, UnsupportedMedia
 from ingest.reading.containers.message import HEADERS, Attachment, Message, html_to_text
 from ingest.reading.markup import decode
 from ingest.types import Source

@@ -176,6 +176,7 @@ class _Viewer:
     ) -> None:
         self._source, self._painter, self._rendering, self._spool = source, painter, rendering, spool
         self._is_sheet = settings.contact_sheet > 1
+        self._room_bytes = settings.max_output_bytes
         self._kept: tuple[int, PillowImage.Image] | None = None
         self._seen: PillowImage.Image | None = None
         self._stood_still = False
@@ -229,9 +230,10 @@ class _Viewer:
         return _is_new(candidate, change, is_cut), is_cut
 
     def _store(self, stamp: int, picture: PillowImage.Image, fit: Fit) -> int:
-        if not self._spool.keeps_frames:
+        if not self._spool.keeps_frames or self._room_bytes <= 0:
             return 0
         image = encode(picture, fit, self._rendering, self._is_sheet)
+        self._room_bytes -= len(image.data)
         frame_path(self._spool, stamp).write_bytes(image.data)
         return len(image.data)
 

@@ -81,6 +81,10 @@ def pick_stream(container: InputContainer, source: Source, settings: ReadingSett
     if not videos:
         has = "only sound" if container.streams.audio else "nothing to see"
         raise Unreadable(f"{source.name} has no video stream, {has}: leave it out, or give a file with a picture")
+    # PyAV has no context for a codec that FFmpeg does not know.
+    videos = [stream for stream in videos if stream.codec_context is not None]
+    if not videos:
+        raise Unreadable(f"{source.name} has a video stream in no known codec, or a damaged one: {_again()}")
     stream: VideoStream
     if settings.video_stream is not None:
         named = [video for video in videos if video.index == settings.video_stream]
