@@ -89,7 +89,7 @@ def test_events_tell_a_run_as_documented(here: Path) -> None:
     assert events[-1]["exit_code"] == 1
     assert events[-1]["summary"] == json.loads((here / "out" / "run.json").read_text())
 
-    again = told(call("-", "-o", "out", "-q", "--events", stdin="inbox/invoice.txt\n").stdout)
+    again = told(call("-", "-o", "out", "-q", "--events", stdin="inbox/invoice.txt\0").stdout)
     assert [event["from_ledger"] for event in again if event["event"] == "request_finished"] == [True]
     assert again[-1]["exit_code"] == 0
 

@@ -271,11 +271,10 @@ def test_of_two_processes_one_tells(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     desk.today = [record("a.pdf", {"t": 1})]
     store = Digests.store
 
-    def overtaken(self: Digests, digest: Any, versions: Any) -> int:
-        versions = tuple(versions)
+    def overtaken(self: Digests, versions: Any, **digest: Any) -> Any:
         monkeypatch.setattr(Digests, "store", store)
-        store(self, digest, versions)
-        return store(self, digest, versions)
+        store(self, versions, **digest)
+        return store(self, versions, **digest)
 
     monkeypatch.setattr(Digests, "store", overtaken)
     with pytest.raises(Busy, match="another process"):
@@ -407,8 +406,10 @@ def test_what_is_in_a_bucket_or_an_archive_is_gone_when_its_place_is_listed_with
         state("mail.eml/c.pdf", "s3://bucket/in/mail.eml#c.pdf"),
         state("z.pdf", "s3://bucket/elsewhere/z.pdf"),
     ]
-    listed = {"a.pdf", "mail.eml"}
+    listed = {"a.pdf": "complete", "mail.eml": "complete"}
     gone = find_gone(known, listed, ["s3://bucket/in/"], lambda one: one.name.rpartition("/")[0] or None)
     assert gone.names == ("b.pdf", "mail.eml/c.pdf")
     assert find_gone(known, listed, ["s3://bucket/in/"], lambda one: None, is_whole=False).names == ()
-    assert find_gone(known, set(), ["s3://bucket/in/"], lambda one: None) == Gone((), ("s3://bucket/in",))
+    damaged = {"a.pdf": "complete", "b.pdf": "complete", "mail.eml": "failed"}
+    assert find_gone(known, damaged, ["s3://bucket/in/"], lambda one: one.name.rpartition("/")[0] or None).names == ()
+    assert find_gone(known, {}, ["s3://bucket/in/"], lambda one: None) == Gone((), ("s3://bucket/in",))

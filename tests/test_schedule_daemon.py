@@ -139,6 +139,7 @@ def test_a_stop_interrupts_the_command_and_the_next_start_runs_it_again(
     assert {run.cause for run in runs(state)} == {"catch-up"}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_daemon_that_is_killed_leaves_no_second_command_beside_the_first(
     state: Path, start: Callable[[], subprocess.Popen[str]], deaf_server: str

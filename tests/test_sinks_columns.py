@@ -189,7 +189,7 @@ _documents = st.dictionaries(_names, _schemas, min_size=1, max_size=4)
 
 
 @given(properties=_documents, values=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_value_is_lost_whatever_the_schema(properties: JsonObject, values: st.DataObject) -> None:
     """Every leaf of the data is in its column, or in `_unfit`, and Arrow takes every row."""
     value = values.draw(st.dictionaries(st.sampled_from(sorted(properties)) | _names, _json, max_size=4))

@@ -191,6 +191,7 @@ class Budget:
 
     def __init__(self, limit_usd: Decimal | None = None, document_limit_usd: Decimal | None = None) -> None:
         self._run = _Account(limit_usd)
+        self._limits_documents = document_limit_usd is not None
         self._documents: defaultdict[str, _Account] = defaultdict(lambda: _Account(document_limit_usd))
 
     @property
@@ -205,7 +206,7 @@ class Budget:
         try could still pass a limit.
         """
         amount_usd = worst_usd or Decimal(0)
-        accounts = self._run, self._documents[document]
+        accounts = self._accounts(document)
         while True:
             full = next((account for account in accounts if not account.takes(amount_usd)), None)
             if full is None:
@@ -220,7 +221,7 @@ class Budget:
 
     def settle(self, hold: Hold, booked_usd: Decimal | None) -> None:
         """Book what a try cost: by its usage, or all that was set aside when it died without."""
-        for account in (self._run, self._documents[hold.document]):
+        for account in self._accounts(hold.document):
             account.settle(hold.amount_usd, booked_usd or Decimal(0))
 
     def check(self, document: str, least_usd: Decimal) -> None:
@@ -228,9 +229,13 @@ class Budget:
 
         Its content then need not be made.
         """
-        for account in (self._run, self._documents[document]):
+        for account in self._accounts(document):
             if account.limit_usd is not None and account.spent_usd + least_usd > account.limit_usd:
                 raise self._reached(account, least_usd)
+
+    def _accounts(self, document: str) -> tuple[_Account, ...]:
+        """The run's account, and the document's where it has a limit: nobody looks at it otherwise."""
+        return (self._run, self._documents[document]) if self._limits_documents else (self._run,)
 
     def _reached(self, account: _Account, amount_usd: Decimal) -> BudgetReached:
         limit_usd = account.limit_usd or Decimal(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -139,8 +140,9 @@ def _parquet_rows(file: BinaryIO, shown: str) -> Iterator[Mapping[str, Any]]:
 
 def _lines(file: BinaryIO, shown: str) -> Iterator[Mapping[str, Any]]:
     with _text(file) as lines:
-        for line in lines:
-            address = line.strip()
+        # `find -print0` puts a zero byte after each.
+        for each in itertools.chain.from_iterable(line.split("\0") for line in lines):
+            address = each.strip()
             yield {} if not address or address.startswith("#") else {"uri": address}
 
 

@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 from ingest.config import FindingSettings
 from ingest.errors import ConfigError, IngestError, Unreadable
@@ -36,6 +37,9 @@ _TAGS = ("ETag", "etag", "content_md5", "md5Hash", "CRC")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created", "Last-Modified", "date_time")
 _IDLE_S = 60.0
 """How long a store may be silent."""
+
+# An archive that is a store closes with its last reference: it has to live as long as the files in it are read.
+_STORES: WeakKeyDictionary[BinaryIO, Any] = WeakKeyDictionary()
 
 _T = TypeVar("_T")
 
@@ -96,7 +100,7 @@ def expand(url: str, settings: FindingSettings) -> Iterator[tuple[Remote, PurePo
         yield Remote(url, mask(url)), PurePosixPath(web_name(url))
         return
     fs, path = _told(url, lambda: _connect(url, settings))
-    _told(url, fs.invalidate_cache)
+    _told(url, fs.invalidate_cache)  # drivers remember what they have seen; what is named is looked at anew
     info = _told(url, lambda: _info(fs, path))
     if info is None and glob.has_magic(path):
         yield from _match(fs, path, url)
@@ -113,6 +117,7 @@ def look(remote: Remote, settings: FindingSettings) -> Remote:
 
     def work() -> Remote:
         fs, path = _connect(remote.url, settings)
+        fs.invalidate_cache(path)
         return _known(remote, fs.info(path))
 
     return _read(remote, work)
@@ -124,6 +129,7 @@ def connect(remote: Remote, settings: FindingSettings) -> BinaryIO:
     def work() -> BinaryIO:
         fs, path = _connect(remote.url, settings)
         opened: BinaryIO = fs.open(path, "rb", **({} if remote.url[:4].lower() == "http" else {"cache_type": "none"}))
+        _STORES[opened] = fs
         return opened
 
     return _read(remote, work)

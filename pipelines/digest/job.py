@@ -149,28 +149,19 @@ def _make(
 
 
 def _store(ledger: Ledger, digest: Digest, slot: str | None, news: News) -> Stored:
-    from ingest.keeping.ledger.digests import Digest as Stored
-
-    # Without a window every digest is one of its own: named by the newest version it tells of, or by its time.
+    # Without a window every digest is one of its own: named by its time and the newest version it tells of.
     newest = max(news.version_ids, default=0)
-    stored = Stored(
-        id=0,
+    return ledger.digests.store(
+        news.version_ids,
         name=digest.name,
         recipe=digest.recipe,
         slot=slot or f"{digest.window_end}#{newest}",
-        at=digest.window_end,
         window_start=digest.window_start,
         window_end=digest.window_end,
         body=json.dumps(digest.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n",
         markdown=markdown_page(digest),
         html=html_page(digest),
-        is_finished=False,
     )
-    ledger.digests.store(stored, news.version_ids)
-    found = ledger.digests.in_slot(stored.name, stored.slot)
-    if found is None:
-        raise ingest.LedgerError(f"the digest {stored.name} is not in the ledger though it was stored")
-    return found
 
 
 def _with_statements(
@@ -289,7 +280,7 @@ def _bring_up_to_date(
         if not has_ledger(config):
             raise
         return None, (str(error),)
-    listed = {row.name for row in summary.documents}
+    listed = {row.name: row.status for row in summary.documents}
     recipe, finding = config.recipe.name, config.finding
     is_whole = not (finding.changed_only or finding.since or config.keeping.retry)
     with open_ledger(config) as ledger:

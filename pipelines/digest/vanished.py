@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +31,12 @@ class _Root:
 
 def find_gone(
     known: Iterable[DocumentState],
-    listed: Collection[str],
+    listed: Mapping[str, str],
     paths: Sequence[str | Path],
     parent_of: Callable[[DocumentState], str | None],
     is_whole: bool = True,
 ) -> Gone:
-    """Compare what the ledger knows with what a run over `paths` found (`listed`, names of documents).
+    """Compare what the ledger knows with what a run over `paths` found (`listed`, status by name).
 
     A local document is gone when its file does not exist; what merely was not listed, or may not be looked at, is not.
     Anything else (an object in a bucket, an attachment) is gone when it is not listed although its place, or what it
@@ -63,18 +63,15 @@ def find_gone(
 
 
 def _is_gone(
-    state: DocumentState, listed: Collection[str], is_whole: bool, parent_of: Callable[[DocumentState], str | None]
+    state: DocumentState, listed: Mapping[str, str], is_whole: bool, parent_of: Callable[[DocumentState], str | None]
 ) -> bool:
-    parts = urlsplit(state.uri)
-    if parts.scheme != "file":
-        return is_whole
-    path, parent = unquote(parts.path).partition("!")[0], parent_of(state)
-    if parent is None:
-        return _is_file_gone(path)
-    if is_whole and (parent in listed or any(name.startswith(f"{parent}/") for name in listed)):
+    parts, parent = urlsplit(state.uri), parent_of(state)
+    if parts.scheme == "file" and _is_file_gone(unquote(parts.path)):
         return True
-    # The path of what is inside a container may lead through the container's own.
-    return _is_file_gone(path) and not any(above.is_file() for above in Path(path).parents)
+    if parent is not None and parent in listed:
+        # What could not be opened today says nothing about what is in it.
+        return is_whole and listed[parent] == "complete"
+    return is_whole and parts.scheme != "file"
 
 
 def _is_file_gone(path: str) -> bool:

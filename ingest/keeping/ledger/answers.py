@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 
-from sqlalchemy import text
-
 from ingest.keeping.ledger.attempts import Ending, settle
 from ingest.keeping.ledger.claims import let_go
-from ingest.keeping.ledger.database import Database, is_storable, now
+from ingest.keeping.ledger.database import Database, is_storable, now, sql
 from ingest.keeping.ledger.learned import observe
 from ingest.types import Observation, PageWords, Reply, Usage, Word
 
@@ -25,7 +23,7 @@ class Answers:
     def get(self, key: str, since_run: int = 0) -> Reply | None:
         """The answer stored under a request key, None when it was never received."""
         with self._database.reading() as connection:
-            found = connection.execute(text(_GET), {"key": key, "run": since_run})
+            found = connection.execute(sql(_GET), {"key": key, "run": since_run})
             row = found.mappings().first()
         if row is None:
             return None
@@ -41,7 +39,7 @@ class Answers:
     def has(self, key: str, since_run: int = 0) -> bool:
         """Whether an answer is stored under a request key."""
         with self._database.reading() as connection:
-            return connection.execute(text(_HAS), {"key": key, "run": since_run}).first() is not None
+            return connection.execute(sql(_HAS), {"key": key, "run": since_run}).first() is not None
 
     def store(
         self,
@@ -75,7 +73,7 @@ class Answers:
             "page_words": _page_words_to_json(reply.page_words),
         }
         with self._database.transaction() as connection:
-            connection.execute(text(_STORE + (_REPLACE if replaces else " DO NOTHING")), values)
+            connection.execute(sql(_STORE + (_REPLACE if replaces else " DO NOTHING")), values)
             if settled is not None:
                 settle(connection, *settled)
             if learned is not None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, RowMapping
 
-from ingest.keeping.ledger.database import Database, now
+from ingest.keeping.ledger.database import Database, now, sql
 from ingest.types import Bill, Usage
 
 Booking: TypeAlias = Literal["open", "usage", "worst", "free", "unknown"]
@@ -97,7 +97,7 @@ class Attempts:
             "worst": _money_text(start.worst_usd),
         }
         with self._database.transaction() as connection:
-            return int(connection.execute(text(_START), values).scalar_one())
+            return int(connection.execute(sql(_START), values).scalar_one())
 
     def settle(self, attempt_id: int, ending: Ending) -> None:
         """Note how a try ended and what is booked for it."""
@@ -112,7 +112,7 @@ class Attempts:
 
     def each(self, run_id: int) -> Iterator[Posting]:
         """The tries of a run as `postings` gives them, a few hundred in memory at a time."""
-        statement = text("SELECT * FROM attempts WHERE run_id = :run AND id > :after ORDER BY id LIMIT :limit")
+        statement = sql("SELECT * FROM attempts WHERE run_id = :run AND id > :after ORDER BY id LIMIT :limit")
         after = 0
         while True:
             values = {"run": run_id, "after": after, "limit": _ROWS_AT_ONCE}
@@ -134,7 +134,7 @@ class Attempts:
 
     def _postings(self, statement: str, run_id: int | None = None) -> tuple[Posting, ...]:
         with self._database.reading() as connection:
-            rows = connection.execute(text(statement), {"run": run_id} if run_id is not None else {}).mappings().all()
+            rows = connection.execute(sql(statement), {"run": run_id} if run_id is not None else {}).mappings().all()
         return tuple(_posting(row) for row in rows)
 
 
@@ -172,7 +172,7 @@ def settle(connection: Connection, attempt_id: int, ending: Ending) -> None:
         "booked": _money_text(ending.booked_usd),
         "is_cut_off": int(ending.is_cut_off),
     }
-    connection.execute(text(_SETTLE), values)
+    connection.execute(sql(_SETTLE), values)
 
 
 def _posting(row: RowMapping) -> Posting:

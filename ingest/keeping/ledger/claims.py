@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from ingest.keeping.ledger.database import Database, now
+from ingest.keeping.ledger.database import Database, now, sql
 
 # Any number will do that nobody else locks by: "claims" in ASCII.
 _BURYING = 0x636C61696D73
@@ -70,7 +70,7 @@ class Claims:
             return
         values = {**self._owner.values, "seen": self._database.clock().isoformat(timespec="milliseconds")}
         with self._database.quick_transaction() as connection:
-            connection.execute(text(_BEAT), values)
+            connection.execute(sql(_BEAT), values)
 
     def take(self, key: str) -> bool:
         """Whether what stands under a request key is this owner's to ask for; no when a living one is asking."""
@@ -78,9 +78,9 @@ class Claims:
             return True
         values = {"key": key, "owner": self._owner.id, "at": now()}
         with self._database.quick_transaction() as connection:
-            is_taken = connection.execute(text(_TAKE), values).first() is not None
+            is_taken = connection.execute(sql(_TAKE), values).first() is not None
             if not is_taken and self._is_freed(connection, key):
-                is_taken = connection.execute(text(_TAKE), values).first() is not None
+                is_taken = connection.execute(sql(_TAKE), values).first() is not None
         if is_taken:
             self._held.add(key)
         return is_taken
@@ -100,7 +100,7 @@ class Claims:
     def live_runs(self) -> frozenset[int]:
         """The runs that are under way, as far as is known from here."""
         with self._database.reading() as connection:
-            rows = connection.execute(text("SELECT * FROM owners")).mappings().all()
+            rows = connection.execute(sql("SELECT * FROM owners")).mappings().all()
         if not rows:
             return frozenset()
         host, clock = _host(), self._database.clock()
@@ -108,7 +108,7 @@ class Claims:
 
     def _is_freed(self, connection: Connection, key: str) -> bool:
         """Whether the owner of a key is gone, or dead and now cleared away."""
-        found = connection.execute(text(_OWNER_OF), {"key": key}).mappings().first()
+        found = connection.execute(sql(_OWNER_OF), {"key": key}).mappings().first()
         if found is None:
             return True
         if found["id"] is not None and not _is_dead(found, _host(), self._database.clock()):
@@ -118,7 +118,7 @@ class Claims:
 
     def _bury(self, connection: Connection, host: str) -> None:
         """Clear away what dead owners of this machine left, their lock files included."""
-        rows = connection.execute(text("SELECT * FROM owners WHERE host = :host"), {"host": host}).mappings().all()
+        rows = connection.execute(sql("SELECT * FROM owners WHERE host = :host"), {"host": host}).mappings().all()
         for row in rows:
             if _is_free(row["lock_path"]):
                 self._remove(connection, row["id"])
@@ -128,9 +128,9 @@ class Claims:
     def _remove(self, connection: Connection, owner: str) -> None:
         if self._database.is_postgresql:
             # Two who delete the same rows in different orders would wait for each other for ever.
-            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _BURYING})
-        connection.execute(text("DELETE FROM claims WHERE owner = :owner"), {"owner": owner})
-        connection.execute(text("DELETE FROM owners WHERE id = :owner"), {"owner": owner})
+            connection.execute(sql("SELECT pg_advisory_xact_lock(:number)"), {"number": _BURYING})
+        connection.execute(sql("DELETE FROM claims WHERE owner = :owner"), {"owner": owner})
+        connection.execute(sql("DELETE FROM owners WHERE id = :owner"), {"owner": owner})
 
 
 _BEAT = (
@@ -145,7 +145,7 @@ _OWNER_OF = (
 
 def let_go(connection: Connection, key: str, owner: str) -> None:
     """Let go of a claim, within a transaction."""
-    connection.execute(text("DELETE FROM claims WHERE key = :key AND owner = :owner"), {"key": key, "owner": owner})
+    connection.execute(sql("DELETE FROM claims WHERE key = :key AND owner = :owner"), {"key": key, "owner": owner})
 
 
 class _Owner:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, TextClause, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -102,7 +103,7 @@ class Database:
     def write(self, statement: str, values: Mapping[str, object]) -> None:
         """One statement in a transaction of its own."""
         with self.transaction() as connection:
-            connection.execute(text(statement), values)
+            connection.execute(sql(statement), values)
 
     def clock(self) -> datetime:
         """The present time as all who share the database see it."""
@@ -184,6 +185,12 @@ class Database:
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
             told = "was lost in the middle; run the same command again to go on" if lost else "cannot be used"
             raise LedgerError(f"the ledger {self.where} {told}: {reason}") from error
+
+
+@cache
+def sql(statement: str) -> TextClause:
+    """A statement with its `:names` found, which is done once for each."""
+    return text(statement)
 
 
 def now() -> str:

@@ -73,34 +73,46 @@ class Digests:
             rows = connection.execute(text(_TOLD), {"name": name, "recipe": recipe}).mappings().all()
         return {row["name"]: Told(row["id"], row["with_data_id"]) for row in rows}
 
-    def store(self, digest: Digest, version_ids: Iterable[int]) -> int:
-        """Keep a digest together with the versions it tells of, all or nothing, and give its number.
+    def store(
+        self,
+        version_ids: Iterable[int],
+        *,
+        name: str,
+        recipe: str,
+        slot: str,
+        window_start: str | None,
+        window_end: str,
+        body: str,
+        markdown: str,
+        html: str,
+    ) -> Digest:
+        """Keep a digest together with the versions it tells of, all or nothing, and give it as it stands.
 
-        `digest.id` and `is_finished` are not looked at. Raises Busy when another process told of one of the versions,
-        or made the digest of this slot, in the meantime: then nothing is kept.
+        Raises Busy when another process told of one of the versions, or made the digest of this slot, in the
+        meantime: then nothing is kept.
         """
         values = {
-            "name": digest.name,
-            "recipe": digest.recipe,
-            "slot": digest.slot,
-            "at": digest.at,
-            "start": digest.window_start,
-            "end": digest.window_end,
-            "body": zlib.compress(digest.body.encode()),
-            "markdown": zlib.compress(digest.markdown.encode()),
-            "html": zlib.compress(digest.html.encode()),
+            "name": name,
+            "recipe": recipe,
+            "slot": slot,
+            "at": now(),
+            "start": window_start,
+            "end": window_end,
+            "body": zlib.compress(body.encode()),
+            "markdown": zlib.compress(markdown.encode()),
+            "html": zlib.compress(html.encode()),
         }
         with self._database.transaction() as connection:
             try:
-                digest_id = int(connection.execute(text(_STORE), values).scalar_one())
-                rows = [{"name": digest.name, "version": number, "digest": digest_id} for number in version_ids]
+                row = connection.execute(text(_STORE), values).mappings().one()
+                rows = [{"name": name, "version": number, "digest": row["id"]} for number in version_ids]
                 for first in range(0, len(rows), _ROWS_AT_ONCE):
                     connection.execute(text(_COVER), rows[first : first + _ROWS_AT_ONCE])
             except IntegrityError as error:
                 raise Busy(
-                    f"another process made the digest {digest.name} meanwhile: run again, what it told is kept"
+                    f"another process made the digest {name} meanwhile: run again, what it told is kept"
                 ) from error
-        return digest_id
+        return _digest(row)
 
     def last(self, name: str) -> Digest | None:
         """The digest of this name made last."""
@@ -143,7 +155,7 @@ _TOLD = (
 )
 _STORE = (
     "INSERT INTO digests (name, recipe, slot, at, window_start, window_end, body, markdown, html)"
-    " VALUES (:name, :recipe, :slot, :at, :start, :end, :body, :markdown, :html) RETURNING id"
+    " VALUES (:name, :recipe, :slot, :at, :start, :end, :body, :markdown, :html) RETURNING *"
 )
 _COVER = "INSERT INTO digest_versions (name, version_id, digest_id) VALUES (:name, :version, :digest)"
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, RowMapping
 
-from ingest.keeping.ledger.database import Database, now
+from ingest.keeping.ledger.database import Database, now, sql
 from ingest.record import Record, Status
 
 VersionStatus: TypeAlias = Status | Literal["removed"]
@@ -79,11 +79,11 @@ class Documents:
         }
         with self._database.quick_transaction() as connection:
             # The state first: it makes another run that stores the same document wait for the end of this transaction.
-            connection.execute(text(_STATE), values)
-            last = connection.execute(text(_LAST), values).mappings().first()
+            connection.execute(sql(_STATE), values)
+            last = connection.execute(sql(_LAST), values).mappings().first()
             is_new = last is None or last["record_sha256"] != values["record_sha256"]
             version_id = _add(connection, values, zlib.compress(body)) if is_new else last["id"] if last else 0
-            connection.execute(text(_POINT), {**values, "version": version_id})
+            connection.execute(sql(_POINT), {**values, "version": version_id})
         return is_new
 
     def remove(self, run_id: int, recipe: str, names: Sequence[str]) -> None:
@@ -91,12 +91,12 @@ class Documents:
         for name in names:
             values = {"name": name, "recipe": recipe, "at": now(), "run": run_id, "status": "removed", "sha256": ""}
             with self._database.transaction() as connection:
-                if connection.execute(text(_REMOVE), values).first() is None:
+                if connection.execute(sql(_REMOVE), values).first() is None:
                     continue
-                last = connection.execute(text(_LAST), values).mappings().first()
+                last = connection.execute(sql(_LAST), values).mappings().first()
                 values |= {"sha256": last["sha256"] if last else "", "record_sha256": ""}
                 version_id = _add(connection, values, None)
-                connection.execute(text(_POINT), {**values, "version": version_id})
+                connection.execute(sql(_POINT), {**values, "version": version_id})
 
     def states(self, recipe: str | None = None) -> Iterator[DocumentState]:
         """Every document as the last run left it, by recipe and name."""
@@ -104,7 +104,7 @@ class Documents:
         while True:
             with self._database.reading() as connection:
                 found = connection.execute(
-                    text(_STATES),
+                    sql(_STATES),
                     {"recipe": recipe, "after_recipe": after[0], "after_name": after[1], "limit": _ROWS_AT_ONCE},
                 )
                 rows = found.mappings().all()
@@ -117,7 +117,7 @@ class Documents:
         """One document as the last run left it; None when it was never seen."""
         with self._database.reading() as connection:
             found = connection.execute(
-                text("SELECT * FROM documents WHERE recipe = :recipe AND name = :name"),
+                sql("SELECT * FROM documents WHERE recipe = :recipe AND name = :name"),
                 {"recipe": recipe, "name": name},
             )
             row = found.mappings().first()
@@ -128,7 +128,7 @@ class Documents:
         while True:
             with self._database.reading() as connection:
                 found = connection.execute(
-                    text("SELECT * FROM versions WHERE recipe = :recipe AND id > :after ORDER BY id LIMIT :limit"),
+                    sql("SELECT * FROM versions WHERE recipe = :recipe AND id > :after ORDER BY id LIMIT :limit"),
                     {"recipe": recipe, "after": after_id, "limit": _ROWS_AT_ONCE},
                 )
                 rows = found.mappings().all()
@@ -140,7 +140,7 @@ class Documents:
     def version(self, version_id: int) -> Version | None:
         """One version by its number."""
         with self._database.reading() as connection:
-            row = connection.execute(text("SELECT * FROM versions WHERE id = :id"), {"id": version_id}).mappings()
+            row = connection.execute(sql("SELECT * FROM versions WHERE id = :id"), {"id": version_id}).mappings()
             found = row.first()
         return None if found is None else _version(found)
 
@@ -151,7 +151,7 @@ class Documents:
         )
         values = {"recipe": version.recipe, "name": version.name, "id": version.id}
         with self._database.reading() as connection:
-            row = connection.execute(text(statement), values).mappings().first()
+            row = connection.execute(sql(statement), values).mappings().first()
         return None if row is None else _version(row)
 
 
@@ -183,7 +183,7 @@ _STATES = (
 
 
 def _add(connection: Connection, values: dict[str, Any], body: bytes | None) -> int:
-    return int(connection.execute(text(_ADD), {**values, "body": body}).scalar_one())
+    return int(connection.execute(sql(_ADD), {**values, "body": body}).scalar_one())
 
 
 def _state(row: RowMapping) -> DocumentState:

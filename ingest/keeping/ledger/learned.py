@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import get_args
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from ingest.keeping.ledger.attempts import MOST_TOKENS
-from ingest.keeping.ledger.database import Database, now
+from ingest.keeping.ledger.database import Database, now, sql
 from ingest.types import Json, Observation, Rung
 
 
@@ -22,7 +22,7 @@ class Learned:
         """The latest observations of a model behind an endpoint, oldest first."""
         with self._database.reading() as connection:
             values = {"model": model, "endpoint": endpoint, "limit": limit}
-            rows = connection.execute(text(_OBSERVATIONS), values).all()
+            rows = connection.execute(sql(_OBSERVATIONS), values).all()
         return tuple(
             Observation(tuple((str(kind), int(count)) for kind, count in json.loads(counts)), owned, sent, received)
             for counts, owned, sent, received in reversed(rows)
@@ -31,7 +31,7 @@ class Learned:
     def partition(self, key: str) -> tuple[Json, int] | None:
         """How a document, or a chunk that had to be split, is cut, and the run that cut it so; None when none did."""
         with self._database.reading() as connection:
-            row = connection.execute(text("SELECT chunks, run_id FROM partitions WHERE key = :key"), {"key": key})
+            row = connection.execute(sql("SELECT chunks, run_id FROM partitions WHERE key = :key"), {"key": key})
             found = row.first()
         return None if found is None else (json.loads(found[0]), int(found[1]))
 
@@ -44,13 +44,13 @@ class Learned:
         values = {"key": key, "at": now(), "chunks": _written(chunks), "run": run_id, "before": _written(before)}
         statement = _STORE_PARTITION + (" DO NOTHING RETURNING key" if before is None else _REPLACE_PARTITION)
         with self._database.quick_transaction() as connection:
-            return connection.execute(text(statement), values).first() is not None
+            return connection.execute(sql(statement), values).first() is not None
 
     def rung(self, endpoint: str, model: str) -> Rung | None:
         """The rung of the ladder that worked last for a model behind an endpoint."""
         statement = "SELECT rung FROM rungs WHERE endpoint = :endpoint AND model = :model"
         with self._database.reading() as connection:
-            row = connection.execute(text(statement), {"endpoint": endpoint, "model": model}).first()
+            row = connection.execute(sql(statement), {"endpoint": endpoint, "model": model}).first()
         found = None if row is None else row[0]
         return next((rung for rung in get_args(Rung) if rung == found), None)
 
@@ -92,7 +92,7 @@ def observe(connection: Connection, model: str, endpoint: str, observation: Obse
         "input": min(observation.input_tokens, MOST_TOKENS),
         "output": min(observation.output_tokens, MOST_TOKENS),
     }
-    connection.execute(text(_OBSERVE), values)
+    connection.execute(sql(_OBSERVE), values)
 
 
 def _written(value: Json) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
-
-from ingest.keeping.ledger.database import Database, now
+from ingest.keeping.ledger.database import Database, now, sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Runs:
         )
         values = {"at": now(), "recipe": recipe, "model": model, "endpoint": endpoint}
         with self._database.transaction() as connection:
-            return int(connection.execute(text(statement), values).scalar_one())
+            return int(connection.execute(sql(statement), values).scalar_one())
 
     def finish(self, run_id: int) -> None:
         """Note that a run came to its end."""
@@ -44,5 +42,5 @@ class Runs:
     def all(self) -> tuple[Run, ...]:
         """Every run, oldest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(text("SELECT * FROM runs ORDER BY id")).mappings().all()
+            rows = connection.execute(sql("SELECT * FROM runs ORDER BY id")).mappings().all()
         return tuple(Run(**{name: row[name] for name in Run.__slots__}) for row in rows)
