@@ -19,7 +19,7 @@ import stamina
 from pydantic import SecretStr
 
 from ingest import tracing
-from ingest.asking.limits import Limits, Slot
+from ingest.asking.limits import CallLimits, CallSlot, Limits
 from ingest.asking.sse import SseDecoder
 from ingest.asking.wire import load_wire
 from ingest.asking.wire.failures import DOWNLOAD, failure_of, shorten
@@ -105,7 +105,7 @@ class Client:
         on_attempt: OnAttempt | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         before_attempt: BeforeAttempt | None = None,
-        limits: Limits | None = None,
+        limits: CallLimits | None = None,
     ) -> None:
         """A client for `endpoint`. With `app` the calls go to that ASGI app in-process and no socket is opened.
 
@@ -124,7 +124,7 @@ class Client:
         self._on_attempt = on_attempt or (lambda attempt: None)
         self._before_attempt = before_attempt or (lambda key, number: None)
         width = settings.concurrency or profile.rate_limits.concurrency
-        self._limits = limits or Limits(profile.rate_limits, width)
+        self._limits: CallLimits = limits or Limits(profile.rate_limits, width)
         self._verdict: ModelError | None = None
         self._deadline_s: float | None = None
         if app is not None and transport is None:
@@ -226,7 +226,7 @@ class Client:
                 raise
         raise self._too_late()
 
-    async def _send(self, slot: Slot, number: int, call: _Call) -> Reply:
+    async def _send(self, slot: CallSlot, number: int, call: _Call) -> Reply:
         if self._verdict is not None:
             raise self._verdict
         if self._left_s() <= 0.0:
@@ -308,7 +308,7 @@ class Client:
         trial.request_id = self._auth.mask(shorten(reply.request_id or ""))
         return reply
 
-    def _heed(self, failure: IngestError, slot: Slot) -> None:
+    def _heed(self, failure: IngestError, slot: CallSlot) -> None:
         """What a failure means for the calls that follow."""
         if isinstance(failure, RateLimited):
             slot.was_throttled(bool(_TOKEN_LIMIT.search(failure.message)), bool(_WIDTH_LIMIT.search(failure.message)))

@@ -6,8 +6,9 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from ingest.profile import RateLimits
 
@@ -48,6 +49,26 @@ _SURE = 2.0
 # Now and then a call is throttled by chance. More than so many of the newest twenty is pressure.
 _NEWEST_THROTTLED = 0.05
 _THROTTLED_SHARE = 0.12
+
+
+class CallSlot(Protocol):
+    """Leave to make one call; told how it went."""
+
+    def was_pressed(self) -> None:
+        """The service had no capacity for this call."""
+
+    def was_throttled(self, is_about_tokens: bool = False, is_about_width: bool = False) -> None:
+        """The service counts more requests in its minute than we do, more tokens, or too many calls at once."""
+
+    def went_well(self, tokens: int) -> None:
+        """The service answered; `tokens` is what it counted, input and output, 0 when it did not say."""
+
+
+class CallLimits(Protocol):
+    """What a client asks for leave before each try: `Limits` here, or what stands for those of another process."""
+
+    def slot(self, tokens: int, whole_tokens: int = 0) -> AbstractAsyncContextManager[CallSlot]:
+        """Wait until a call may be made; hold its place (see `Limits.slot`)."""
 
 
 class Gate:

@@ -5,7 +5,10 @@ jsonschema is slow to import, so it is imported where it is used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +18,7 @@ from ingest.types import Json, JsonObject
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
 
 _STAGE: Final = "check"
 _MAX_VALUE_CHARS: Final = 60
@@ -49,7 +53,7 @@ def validate(data: Json, document_schema: JsonObject, limit: int = 100) -> tuple
     from jsonschema.validators import validator_for
     from referencing.exceptions import Unresolvable
 
-    validator_class = validator_for(document_schema, default=Draft202012Validator)
+    validator_class = _exact(validator_for(document_schema, default=Draft202012Validator))
     checker = validator_class(document_schema, format_checker=validator_class.FORMAT_CHECKER)
     try:
         validator_class.check_schema(document_schema)
@@ -63,6 +67,24 @@ def validate(data: Json, document_schema: JsonObject, limit: int = 100) -> tuple
         message = f"more than {limit} values do not fit the schema; the others are not listed"
         found[limit:] = [ProblemInfo(stage=_STAGE, code="off_schema", message=message)]
     return tuple(found)
+
+
+@lru_cache(maxsize=8)
+def _exact(validator_class: type[Validator]) -> type[Validator]:
+    """The validator with a `multipleOf` that reckons in decimals: in floats 2212.99 is no multiple of 0.01."""
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.validators import extend
+
+    def multiple_of(validator: Validator, step: float, value: Json, schema: JsonObject) -> Iterator[ValidationError]:
+        if validator.is_type(value, "number") and math.isfinite(value) and _as_written(value) % _as_written(step):
+            yield ValidationError(f"{value!r} is not a multiple of {step}")
+
+    extended: type[Validator] = extend(validator_class, {"multipleOf": multiple_of})
+    return extended
+
+
+def _as_written(number: float) -> Fraction:
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
 
 
 def prune(data: Json, schema: JsonObject) -> Json:

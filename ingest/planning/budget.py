@@ -11,6 +11,7 @@ import math
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Protocol
 
 from ingest.errors import BudgetReached
 from ingest.planning.pricing import cost_usd, tier_of
@@ -181,6 +182,19 @@ class Hold:
     amount_usd: Decimal
 
 
+class Purse(Protocol):
+    """Who money is asked of before each try: `Budget` here, or what stands for that of another process."""
+
+    async def hold(self, document: str, worst_usd: Decimal | None) -> Hold:
+        """Set aside the most that a try can cost (see `Budget.hold`). Raises BudgetReached."""
+
+    def settle(self, hold: Hold, booked_usd: Decimal | None) -> None:
+        """Book what a try cost of what was set aside."""
+
+    def check(self, document: str, least_usd: Decimal) -> None:
+        """Raise BudgetReached when a call that costs at least so much can never be sent, as far as is known here."""
+
+
 class Budget:
     """The limits on money of a run and of each document in it, shared by everything that sends. One event loop only.
 
@@ -198,6 +212,15 @@ class Budget:
     def spent_usd(self) -> Decimal:
         """Booked so far, calls that died without usage at their worst case."""
         return self._run.spent_usd
+
+    def spent_on(self, document: str) -> tuple[Decimal, Decimal]:
+        """Booked so far by the run, and for a document of it."""
+        return self._run.spent_usd, self._documents[document].spent_usd
+
+    def learn(self, document: str, spent_usd: tuple[Decimal, Decimal]) -> None:
+        """Take over what `spent_on` told elsewhere: it only grows, so that an old word never says too much."""
+        for account, amount_usd in zip((self._run, self._documents[document]), spent_usd, strict=True):
+            account.spent_usd = max(account.spent_usd, amount_usd)
 
     async def hold(self, document: str, worst_usd: Decimal | None) -> Hold:
         """Set aside the most that a try can cost. A price that is not known counts nothing: it has no limit.
