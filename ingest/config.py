@@ -235,6 +235,20 @@ class KeepingSettings(_Settings):
     to: tuple[SecretStr, ...] = Field((), description="Where records go besides OUT: files and tables by URL")
 
 
+class ExecuteSettings(_Settings):
+    """Who does the work: this process, or a cluster. Never part of what a request is."""
+
+    executor: Literal["local", "ray"] = Field(
+        "local", description="Where documents are worked on: here, or on a cluster"
+    )
+    address: str | None = Field(
+        None, description="Ray cluster as HOST:PORT, or auto; default: RAY_ADDRESS, else one of this machine's own"
+    )
+    workers: int | None = Field(
+        None, ge=1, le=10_000, description="Worker processes on the cluster; default: one for every CPU"
+    )
+
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -383,6 +397,7 @@ class Config(_Settings):
     budget: BudgetSettings = BudgetSettings()
     keeping: KeepingSettings = KeepingSettings()
     finding: FindingSettings = FindingSettings()
+    execute: ExecuteSettings = ExecuteSettings()
     jobs: int | None = Field(
         None, ge=1, le=64, description="Documents in flight; default: as many as calls at once, at least 4"
     )

@@ -28,6 +28,7 @@ from ingest.config import (
     BudgetSettings,
     Config,
     Endpoint,
+    ExecuteSettings,
     FindingSettings,
     KeepingSettings,
     PlanningSettings,
@@ -167,6 +168,7 @@ def build_config(
     }
     settings["keeping"] = _validated(KeepingSettings, over.get("keeping", {}), "keeping.")
     settings["finding"] = _validated(FindingSettings, over.get("finding", {}), "finding.")
+    settings["execute"] = _validated(ExecuteSettings, over.get("execute", {}), "execute.")
     if jobs is not None:
         settings["jobs"] = jobs
     top = {"recipe": recipe, "profile": profile, "endpoint": endpoint, "output": output, **settings}

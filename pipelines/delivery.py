@@ -60,10 +60,13 @@ class _Refused(Exception):
     """A try that the target surely did not accept."""
 
 
-def check_targets(targets: Sequence[str], environ: Mapping[str, str] = os.environ) -> None:
-    """Raise ConfigError for an address that cannot be used, before anything is paid for."""
-    for reference in targets:
-        _target(reference, environ)
+def check_targets(targets: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[tuple[str, str], ...]:
+    """Hash and masked label of each address, as deliveries in the ledger have them.
+
+    Raises ConfigError for an address that cannot be used, before anything is paid for.
+    """
+    checked = (_target(reference, environ) for reference in targets)
+    return tuple((target.hash, target.label) for target in checked)
 
 
 def deliver(

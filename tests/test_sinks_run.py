@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -43,29 +42,6 @@ def rows_of(url: str, statement: str) -> list[tuple[Any, ...]]:
         found = [tuple(row) for row in connection.exec_driver_sql(statement)]
     engine.dispose()
     return found
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A bucket on loopback, reached as any bucket is: by the AWS variables of the environment."""
-    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
-    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'ingest[s3]'")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    store = s3fs.S3FileSystem()
-    store.mkdir("bucket")
-    yield store
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def test_an_s3_folder_goes_into_parquet_on_s3_and_postgresql_twice(
@@ -122,7 +98,7 @@ def test_a_sink_that_fails_stops_the_run_and_nothing_is_paid_twice(
 def test_a_sink_that_cannot_finish_keeps_no_other_from_it(
     tmp_path: Path, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One store that is down at the end must not take the other tables with it."""
+    """One store that is down at the end must not take the other tables with it, nor what belongs in the output folder."""
     path = write_pdf(tmp_path / "a.pdf", 1)
 
     def fail(*_: object) -> None:
@@ -133,6 +109,8 @@ def test_a_sink_that_cannot_finish_keeps_no_other_from_it(
     with pytest.raises(OutputError, match="the store is away"):
         ingest.run_to_folder([path], config)
     assert (tmp_path / "r" / "records.jsonl").exists()
+    assert (tmp_path / "out" / "records.jsonl").read_bytes() == (tmp_path / "r" / "records.jsonl").read_bytes()
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["complete"] == 1
 
 
 def test_a_target_that_is_none_is_told_before_anything_is_asked(tmp_path: Path, model: ScriptedModel) -> None:

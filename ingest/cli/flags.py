@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from ingest.config import (
     AskingSettings,
     BudgetSettings,
+    ExecuteSettings,
     FindingSettings,
     KeepingSettings,
     PlanningSettings,
@@ -28,6 +29,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "budget": BudgetSettings,
     "keeping": KeepingSettings,
     "finding": FindingSettings,
+    "execute": ExecuteSettings,
 }
 """Sections of the settings; an option for a field is named `<section>_<field>`."""
 

@@ -15,18 +15,18 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from ingest import tracing
 from ingest.config import Config
-from ingest.engine.assembly import ChunkResult, make_forecast, make_plan
+from ingest.engine.assembly import make_forecast, make_plan
 from ingest.engine.choices import Choices
-from ingest.engine.documents import plan_document, process_document
-from ingest.engine.flow import Done, in_order
+from ingest.engine.documents import plan_document
+from ingest.engine.flow import in_order
 from ingest.engine.listing import Listing
 from ingest.engine.open_run import OpenRun
 from ingest.engine.opening import Opened, open_document, release_all
 from ingest.engine.session import Session
-from ingest.engine.traces import tell_of
-from ingest.errors import IngestError, NothingFound
+from ingest.engine.working import Away, Outcome, Outcomes, first_of, ingest, lost
+from ingest.errors import IngestError, NothingFound, SourceError
+from ingest.execute import Done
 from ingest.keeping.sinks.target import local_places
 from ingest.planning.pricing import require_price
 from ingest.reading.discover import Found, Given, discover
@@ -35,7 +35,7 @@ from ingest.reading.stores import mask
 from ingest.record import Forecast, Plan, PlanRow, Record, RunSummary
 from ingest.types import Event, Input, Observer
 
-__all__ = ["OpenRun", "plan", "records_of", "run"]
+__all__ = ["Away", "OpenRun", "plan", "records_of", "run"]
 
 _MOST_PARTS_AHEAD = 20_000
 """Parts that are probed, and held in memory, before the first call of a run: some 20 MB."""
@@ -83,20 +83,20 @@ async def records_of(
         session, tell = await opened.session(), opened.tell
         tell(Event("run_started", documents=listing.count or 0))
         try:
-            planned = await _price_first(session, listing, ahead) if is_priced_first else None
+            is_priced = is_priced_first and not opened.is_remote
+            planned = await _price_first(session, listing, ahead) if is_priced else None
             opened.planned = planned or opened.planned
-
-            async def work(found: Found, turn: Turn) -> Done[_Result]:
-                return await _ingest(session, found, turn, ahead)
-
-            jobs = session.config.documents_at_once
-            async with aclosing(in_order(listing, work, jobs, session.staging)) as results:
-                async for record, result, fingerprint in results:
-                    row = opened.note(record, result)
+            async with aclosing(_outcomes(opened, session, listing, ahead)) as results:
+                async for outcome in results:
+                    if outcome.record is None:
+                        await opened.writer.repeat(outcome.name)
+                        tell(Event("document_finished", outcome.name, status="unchanged"))
+                        continue
+                    row = opened.note(outcome)
                     count += 1
-                    await session.write(record, fingerprint)
+                    await opened.writer.write(outcome.record, outcome.fingerprint)
                     tell(Event("document_finished", row.name, status=row.status, message=row.problem or ""))
-                    yield record
+                    yield outcome.record
             is_whole = True
         finally:
             opened.is_cut_short |= not is_whole
@@ -104,28 +104,26 @@ async def records_of(
         tell(Event("run_finished", documents=count))
 
 
-_Result = tuple[Record[Any], ChunkResult, str | None]
-"""A record, what it is made of, and the fingerprint of its source."""
+async def _outcomes(
+    opened: OpenRun, session: Session, listing: Listing, ahead: dict[str, Opened]
+) -> AsyncGenerator[Outcome]:
+    """What becomes of the documents, in order; the executor's pool works on them. Those opened `ahead` are here."""
+    pool = opened.pool
 
-
-async def _ingest(session: Session, found: Found, turn: Turn, ahead: dict[str, Opened]) -> Done[_Result]:
-    """One document from its place to its record."""
-    with tracing.span("ingest document", {"document": found.name}, parent=session.span) as step:
-        session.tell(Event("document_started", found.name))
-        opened = ahead.pop(found.name, None) or await open_document(session, found, turn)
+    async def work(found: Found, turn: Turn) -> Done[Outcomes]:
+        probed = ahead.pop(found.name, None)
+        if probed is not None:
+            return await ingest(session, found, turn, probed)
         try:
-            if opened.is_left_alone:
-                await session.repeat(found.name)
-                session.tell(Event("document_finished", found.name, status="unchanged"))
-                return Done(None, opened.children)
-            record, result = await process_document(session, opened)
-        except* IngestError as group:
-            # Several chunks may fail with what ends the run; the first one speaks for them.
-            raise _first(group) from None
-        finally:
-            opened.release()
-        tell_of(step, record)
-        return Done((record, result, opened.source.fingerprint), opened.children)
+            return await pool.work(found, turn)
+        except SourceError as error:
+            return lost(opened.config, found, error)
+
+    jobs = opened.config.documents_at_once
+    async with aclosing(in_order(listing, work, jobs, session.staging.favour, pool.workers)) as results:
+        async for outcomes in results:
+            for outcome in outcomes:
+                yield outcome
 
 
 async def plan(
@@ -153,7 +151,8 @@ async def plan(
             tell(Event("document_finished", row.name, status="planned", message=row.problem or ""))
             return Done(row, probed.children)
 
-        async with aclosing(in_order(listing, work, config.documents_at_once, session.staging)) as planned:
+        jobs = config.documents_at_once
+        async with aclosing(in_order(listing, work, jobs, session.staging.favour)) as planned:
             rows = [row async for row in planned]
         tell(Event("run_finished", documents=len(rows)))
     return make_plan(config, rows, list(choices.compared(rows)))
@@ -201,7 +200,7 @@ async def _price_first(session: Session, listing: Listing, ahead: dict[str, Open
             for _ in range(min(session.config.documents_at_once, _PROBED_AT_ONCE)):
                 group.create_task(work())
     except* IngestError as errors:
-        raise _first(errors) from None
+        raise first_of(errors) from None
     if waiting or is_full:
         return None
     forecast = make_forecast(rows)
@@ -246,10 +245,3 @@ def _is_below(found: Found, places: frozenset[Path]) -> bool:
         return False
     path = found.place.absolute()
     return not places.isdisjoint((path, *path.parents))
-
-
-def _first(group: BaseExceptionGroup[IngestError]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

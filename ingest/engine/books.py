@@ -13,7 +13,7 @@ from ingest.asking.client import Attempt
 from ingest.config import Config
 from ingest.errors import BudgetReached
 from ingest.keeping.ledger import Booking, Ending, Ledger, Start
-from ingest.planning.budget import Budget, Hold, WorstCase, bill_of, worst_case
+from ingest.planning.budget import Budget, Hold, Purse, WorstCase, bill_of, worst_case
 from ingest.types import Observation, Reply, Request
 
 _LOG = logging.getLogger(__name__)
@@ -43,11 +43,15 @@ class Books:
     """The money of one run: limits kept before a try, the ledger written before and after it.
 
     `before` and `after` are the client's hooks around each try; `asking` stands around a call, `keep` stores its
-    answer. `owner` is this run's name among those that claim what they ask for.
+    answer. `owner` is this run's name among those that claim what they ask for. `budget` is the run's where others
+    spend of it, too.
     """
 
-    def __init__(self, config: Config, ledger: Ledger, run_id: int, owner: str | None = None) -> None:
-        self.budget = Budget(config.budget.max_cost_usd, config.budget.max_cost_per_document_usd)
+    def __init__(
+        self, config: Config, ledger: Ledger, run_id: int, owner: str | None = None, budget: Purse | None = None
+    ) -> None:
+        limits = config.budget
+        self.budget: Purse = budget or Budget(limits.max_cost_usd, limits.max_cost_per_document_usd)
         self._config = config
         self._ledger = ledger
         self._run_id = run_id

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
 
 from ingest.engine.listing import Listing
+from ingest.execute import Done, Work
 from ingest.reading.discover import Found
-from ingest.reading.staging import Staging, Turn
+from ingest.reading.staging import Turn
 
 _T = TypeVar("_T")
 
 _VIDEOS_AT_ONCE = 4
-"""Videos in flight: each keeps frames on disk from its opening until they are sent."""
+"""Videos in flight for each worker: each keeps frames on disk from its opening until they are sent."""
 
 _WINDOW = 4
 """How many times the documents in flight may be done, or wait, behind one that takes long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[_T]):
-    """What became of a document, None when there is nothing to tell, and the documents that came out of it."""
-
-    value: _T | None
-    children: tuple[Found, ...] = ()
-
-
-Work = Callable[[Found, Turn], Awaitable[Done[_T]]]
 
 
 class _Node(Generic[_T]):
@@ -47,13 +36,17 @@ class _Node(Generic[_T]):
         return self.task is not None and not self.task.done()
 
 
-async def in_order(listing: Listing, work: Work[_T], jobs: int, staging: Staging) -> AsyncGenerator[_T]:
+async def in_order(
+    listing: Listing, work: Work[_T], jobs: int, favour: Callable[[Turn], None], workers: int = 1
+) -> AsyncGenerator[_T]:
     """The results of `work`, in the order of the listing; what comes out of a document follows right behind it.
 
-    At most `jobs` run at once, and one more if need be: the first that is not done always runs, and never waits for
-    room on disk, so that whatever the others wait for becomes free. The window bounds how far the quick ones may run
+    At most `jobs` run at once for each of the `workers`, and one more if need be: the first that is not done always
+    runs, and never waits for room on disk, so that whatever the others wait for becomes free; `favour` is told its
+    turn. The window bounds how far the quick ones may run
     ahead. Raises what `work` raises, when its document's turn comes; leaving cancels what runs.
     """
+    jobs *= workers
     width = _WINDOW * jobs
     window: list[_Node[_T]] = []
     changed = asyncio.Event()
@@ -66,8 +59,8 @@ async def in_order(listing: Listing, work: Work[_T], jobs: int, staging: Staging
                 if listing.is_at_end:
                     return
                 continue
-            staging.favour(window[0].turn)
-            _start(window[:width], work, jobs, changed)
+            favour(window[0].turn)
+            _start(window[:width], work, jobs, _VIDEOS_AT_ONCE * workers, changed)
             if window[0].is_running and (listing.is_at_end or len(window) >= width):
                 await changed.wait()
             changed.clear()
@@ -83,13 +76,13 @@ async def in_order(listing: Listing, work: Work[_T], jobs: int, staging: Staging
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _start(window: list[_Node[_T]], work: Work[_T], jobs: int, changed: asyncio.Event) -> None:
+def _start(window: list[_Node[_T]], work: Work[_T], jobs: int, most_videos: int, changed: asyncio.Event) -> None:
     running = sum(node.is_running for node in window)
     videos = sum(node.is_running and node.is_video for node in window)
     for node in window:
         if node.task is not None:
             continue
-        may_start = running < jobs and not (node.is_video and videos >= _VIDEOS_AT_ONCE)
+        may_start = running < jobs and not (node.is_video and videos >= most_videos)
         if may_start or node is window[0]:
             node.task = asyncio.ensure_future(work(node.found, node.turn))
             node.task.add_done_callback(lambda _: changed.set())

@@ -5,33 +5,43 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from ingest.config import Config
-from ingest.engine.assembly import ChunkResult, Unasked, make_remainder, make_row
+from ingest.engine.assembly import Unasked, make_remainder
 from ingest.engine.session import Session
+from ingest.engine.working import Away, Outcome, Outcomes, ingest
+from ingest.engine.writing import Writer
+from ingest.execute import Executor, Pool, load_executor
 from ingest.reading.discover import Found
 from ingest.reading.names import with_suffix
-from ingest.record import DocumentRow, Forecast, Record, RunSummary
+from ingest.record import DocumentRow, Forecast, RunSummary
 from ingest.types import Observer
 
 
 class OpenRun:
     """One run over any number of calls: one ledger, one client, one set of workers, one limit on money, one summary.
 
-    Nothing is opened before `session` is first awaited. For one event loop.
+    Documents are worked on by the executor's pool, by default that of the settings; all writing is done here. Nothing
+    is opened before `session` is first awaited; `pool` and `writer` are there from then on. For one event loop.
 
-    Raises ConfigError when the schema, a merge rule or the endpoint cannot be used.
+    Raises ConfigError when the schema, a merge rule, the endpoint or the executor cannot be used.
     """
 
-    def __init__(self, config: Config, tell: Observer) -> None:
+    pool: Pool[Outcomes]
+    writer: Writer
+
+    def __init__(self, config: Config, tell: Observer, executor: Executor | None = None) -> None:
         self.config = config
         self.tell = tell
         self.planned: Forecast | None = None
         self.is_cut_short = False
         """Whether a call ended before its last document: the summary then is not that of all that was asked for."""
         self._session = Session(config, tell)
+        self._executor = executor or load_executor(config)
+        self._stack = AsyncExitStack()
         self._is_open = False
         self._opening = asyncio.Lock()
         # A run may go over a hundred thousand documents: as text a row takes a tenth of the memory.
@@ -45,13 +55,35 @@ class OpenRun:
         """Whether anything was opened that has to be closed."""
         return self._is_open
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether documents are worked on in other processes; the session here then only plans."""
+        return self._executor.is_remote
+
     async def session(self) -> Session:
-        """What the calls share; opened by the first one. Raises what opening a `Session` raises."""
+        """What the calls share; opened by the first one.
+
+        Raises what opening a `Session`, a `Writer` or an executor's pool raises.
+        """
         async with self._opening:
             if not self._is_open:
-                await self._session.__aenter__()
+                try:
+                    await self._open()
+                except BaseException:
+                    await self._stack.aclose()
+                    raise
                 self._is_open = True
         return self._session
+
+    async def _open(self) -> None:
+        session = await self._stack.enter_async_context(self._session)
+        self.writer = await self._stack.enter_async_context(Writer(self.config, session.ledger))
+        session.span = self.writer.span
+        if not self.is_remote:
+            await session.begin(self.writer.run_id)
+        away = Away.of(self.config, self.writer.run_id)
+        starting = self._executor.start(partial(ingest, session), away, self.tell)
+        self.pool = await self._stack.enter_async_context(starting)
 
     def named(self, found: Found) -> Found:
         """The document under a name that no other of this run has: calls know nothing of one another.
@@ -64,13 +96,14 @@ class OpenRun:
             return found
         return replace(found, name=with_suffix(found.name, address))
 
-    def note(self, record: Record[Any], result: ChunkResult) -> DocumentRow:
+    def note(self, outcome: Outcome) -> DocumentRow:
         """Take down what became of a document. One that comes again takes the place of its earlier self."""
-        row = make_row(record, result)
+        row = outcome.row
+        assert row is not None
         self._rows[row.name] = row.model_dump_json().encode()
         self._unasked.pop(row.name, None)
-        if result.unasked:
-            self._unasked[row.name] = result.unasked
+        if outcome.unasked:
+            self._unasked[row.name] = outcome.unasked
         return row
 
     def summary(self) -> RunSummary:
@@ -78,19 +111,19 @@ class OpenRun:
         remaining = make_remainder(list(self._unasked.values()))
         elapsed_s = time.monotonic() - self._started_s
         rows = [DocumentRow.model_validate_json(row) for row in self._rows.values()]
-        return self._session.summary(rows, remaining, self.planned, elapsed_s)
+        return self.writer.summary(rows, remaining, self.planned, elapsed_s)
 
     async def finish(self) -> RunSummary:
         """Close the books and leave the summary in the output folder. Opened runs only."""
         summary = self.summary()
-        await self._session.finish(summary)
+        await self.writer.finish(summary)
         return summary
 
     async def close(self) -> None:
         """Close what was opened."""
         if self._is_open:
             self._is_open = False
-            await self._session.__aexit__(None, None, None)
+            await self._stack.aclose()
 
 
 def _digest(text: str) -> bytes:

@@ -1,12 +1,11 @@
-"""What the documents of one run share: settings made ready for asking, workers, client, ledger, books, sink."""
+"""What the documents of one run share in one process: settings made ready, workers, client, ledger, books."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from weakref import WeakValueDictionary
 
 from ingest import tracing
@@ -14,25 +13,21 @@ from ingest.asking import schema, wire
 from ingest.asking.client import Client
 from ingest.asking.rungs import Rungs
 from ingest.config import Config
-from ingest.engine.accounts import spending_of
-from ingest.engine.assembly import model_info, summarise
+from ingest.engine.assembly import model_info
 from ingest.engine.blueprint import Blueprint, Brief, pin
 from ingest.engine.books import Books
 from ingest.engine.embedded import EmbeddedEngine
 from ingest.engine.in_flight import Place, Rooms
 from ingest.engine.output_limits import OutputLimit, output_limits, short_key
-from ingest.engine.traces import start_of_run, tell_of_run
 from ingest.engine.turns import Turn, Turns
+from ingest.execute.sharing import Shared
 from ingest.keeping.ledger import LEDGER_FOLDER, Ledger
-from ingest.keeping.sinks.fan import Sinks
-from ingest.keeping.sinks.files import FilesSink
 from ingest.merging.arithmetic import read_checks
 from ingest.merging.merge import check_rules
 from ingest.planning.calibration import Calibration
 from ingest.planning.chunks import Layout, Planner
 from ingest.reading.staging import Staging
 from ingest.reading.workers import Workers
-from ingest.record import DocumentRow, Forecast, Record, Remainder, RunSummary
 from ingest.types import (
     Chunk,
     Content,
@@ -65,10 +60,9 @@ class Cut:
 class Session:
     """One run's steps made ready. Use as an async context manager; leaving it closes everything it opened.
 
-    With `is_dry` nothing is written and nobody is asked: enough for planning.
+    As it is opened it is enough for planning; once it has begun, it asks. With `is_dry` not even a ledger is made.
 
-    Raises ConfigError when the schema, a merge rule or the endpoint cannot be used, LedgerError and OutputError when
-    the output folder cannot.
+    Raises ConfigError when the schema or a merge rule cannot be used, LedgerError when the ledger cannot.
     """
 
     def __init__(self, config: Config, tell: Observer, is_dry: bool = False) -> None:
@@ -81,7 +75,8 @@ class Session:
         self.blueprint = Blueprint(config)
         self.rendering = self.blueprint.rendering
         self._is_dry = is_dry
-        self._run_id = 0
+        self.run_id = 0
+        self._is_asking = False
         _warn_of_fixed(config)
         self.rungs = Rungs(wire.ladder(config.profile, config.endpoint.protocol))
         self._observations: list[Observation] = []
@@ -104,26 +99,24 @@ class Session:
             self._learn(*self.ledger.learned.observations(config.profile.model, config.endpoint.label))
             self.staging = self._stack.enter_context(Staging(config.finding.staged_bytes))
             self.workers = await self._stack.enter_async_context(Workers(config.reading))
-            if not self._is_dry:
-                await self._open()
         except BaseException:
             await self._stack.aclose()
             raise
         return self
 
-    async def _open(self) -> None:
-        """What only a real run needs."""
+    async def begin(self, run_id: int | None = None, shared: Shared | None = None) -> None:
+        """From now on ask, as part of a run that is in the ledger; without its number it is a run of its own.
+
+        `shared` are the limits of all who work on the run, else they are this session's alone. Raises ConfigError when
+        the endpoint cannot be used.
+        """
         config = self.config
-        self.rungs = self._recall_rungs()
-        self._files = self._stack.enter_context(FilesSink(config.output)) if config.output else None
-        self._sinks = await self._stack.enter_async_context(Sinks(config.keeping.to, config.recipe))
         info = model_info(config)
-        self._run_id = run_id = self.ledger.runs.start(config.recipe.name, info.model, info.endpoint)
-        self.turns = Turns(self.ledger, config.keeping, self.in_flight, run_id)
+        self.run_id = run_id or self.ledger.runs.start(config.recipe.name, info.model, info.endpoint)
+        self.rungs = self._recall_rungs()
+        self.turns = Turns(self.ledger, config.keeping, self.in_flight, self.run_id)
         owner = await self._stack.enter_async_context(self.turns.claiming())
-        self.span = start_of_run(config, run_id)
-        self._stack.callback(self.span.end)
-        self.books = Books(config, self.ledger, run_id, owner)
+        self.books = Books(config, self.ledger, self.run_id, owner, None if shared is None else shared.budget)
         app = await self._stack.enter_async_context(EmbeddedEngine()) if config.endpoint.local else None
         client = Client(
             config.endpoint,
@@ -132,8 +125,10 @@ class Session:
             app,
             on_attempt=self.books.after,
             before_attempt=self.books.before,
+            limits=None if shared is None else shared.limits,
         )
         self.client = await self._stack.enter_async_context(client)
+        self._is_asking = True
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -187,7 +182,7 @@ class Session:
             layout = self.blueprint.layout(document, self.calibration)
             told = pin(layout.chunks, layout.problems)
             if not layout.chunks or self.ledger.learned.store_partition(
-                key, told, self._run_id, None if before is None else before[0]
+                key, told, self.run_id, None if before is None else before[0]
             ):
                 return layout
 
@@ -206,7 +201,7 @@ class Session:
             cut.chunks = tuple(each for old in cut.chunks for each in (pieces if old.owned == chunk.owned else (old,)))
             before = self.ledger.learned.partition(cut.key)
             told = pin(cut.chunks, cut.problems)
-            self.ledger.learned.store_partition(cut.key, told, self._run_id, None if before is None else before[0])
+            self.ledger.learned.store_partition(cut.key, told, self.run_id, None if before is None else before[0])
         return pieces
 
     def planner(self, document: Document) -> Planner:
@@ -219,7 +214,7 @@ class Session:
         layout = self.blueprint.restore(document, self.calibration, pinned)
         if layout is None or any(self.has_answer(self.key(document, chunk)) for chunk in layout.chunks):
             return layout
-        is_in_use = run_id == self._run_id or run_id in self.ledger.claims.live_runs()
+        is_in_use = run_id == self.run_id or run_id in self.ledger.claims.live_runs()
         return layout if is_in_use else None
 
     def has_answer(self, key: str) -> bool:
@@ -228,7 +223,7 @@ class Session:
 
     def in_time(self) -> AbstractAsyncContextManager[None]:
         """Around what goes before a call: raises DeadlinePassed when the run's time is over. Planning has no such."""
-        return nullcontext() if self._is_dry else self.client.in_time()
+        return self.client.in_time() if self._is_asking else nullcontext()
 
     def turn(
         self, key: str, document: Document, chunk: Chunk | None = None, *, is_aside: bool = False
@@ -286,40 +281,6 @@ class Session:
             return
         config, self._unlearned = self.config, 0
         self.calibration = Calibration.of(self._observations, config.planning.safety_margin, config.profile.answers)
-
-    async def write(self, record: Record[Any], fingerprint: str | None = None) -> None:
-        """Put a record where it goes, and note in the ledger what became of the document."""
-        if self._files is not None:
-            self._files.write(record)
-        await self._sinks.write(record)
-        self.ledger.documents.store(self._run_id, record, fingerprint)
-
-    async def repeat(self, name: str) -> None:
-        """Give the sinks the last record of a document that is left alone: they may lack it."""
-        documents = self.ledger.documents
-        state = documents.state(self.config.recipe.name, name)
-        version = None if state is None else documents.version(state.version_id)
-        if version is None or version.record is None:
-            return
-        if self._files is not None:
-            self._files.repeat(version.record)
-        await self._sinks.repeat(version.record)
-
-    def summary(
-        self, rows: Sequence[DocumentRow], remaining: Remainder | None, planned: Forecast | None, elapsed_s: float
-    ) -> RunSummary:
-        """What the run did so far, with its books."""
-        spending = spending_of(self.ledger.attempts.each(self._run_id))
-        earlier = spending_of(self.ledger.attempts.left_open(self._run_id, self.ledger.claims.live_runs()))
-        return summarise(self.config, rows, spending, earlier, remaining, planned, elapsed_s)
-
-    async def finish(self, summary: RunSummary) -> None:
-        """Put what the sinks collected and the run's summary in their places, then close the run's books."""
-        tell_of_run(self.span, summary)
-        await self._sinks.finish(summary)
-        if self._files is not None:
-            self._files.finish(summary)
-        self.ledger.runs.finish(self._run_id)
 
 
 def _warn_of_fixed(config: Config) -> None:

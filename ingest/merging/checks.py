@@ -76,15 +76,18 @@ def _exact(validator_class: type[Validator]) -> type[Validator]:
     from jsonschema.validators import extend
 
     def multiple_of(validator: Validator, step: float, value: Json, schema: JsonObject) -> Iterator[ValidationError]:
-        if validator.is_type(value, "number") and math.isfinite(value) and _as_written(value) % _as_written(step):
+        if validator.is_type(value, "number") and not _is_multiple(value, step):
             yield ValidationError(f"{value!r} is not a multiple of {step}")
 
     extended: type[Validator] = extend(validator_class, {"multipleOf": multiple_of})
     return extended
 
 
-def _as_written(number: float) -> Fraction:
-    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
+def _is_multiple(value: float, step: float) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    exact, of = (Fraction(each) if isinstance(each, int) else Fraction(repr(each)) for each in (value, step))
+    return exact % of == 0
 
 
 def prune(data: Json, schema: JsonObject) -> Json:

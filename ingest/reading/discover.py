@@ -12,7 +12,8 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TypeAlias, TypeVar
@@ -91,7 +92,7 @@ def discover(
         raise ConfigError("nothing to ingest: name a file, a folder, a pattern or a URL, or give --manifest")
     names = Names()
     # Checked one and all before the first is handed on: a mistyped path must not cost half a run.
-    sources = [_begun(_of_input(each, names, output, chosen)) for each in inputs]
+    sources = [_begun(_of_input(each, key, names, output, chosen)) for each, key in _keyed(inputs)]
     sources += [_begun(_of_manifest(manifest, names, chosen)) for manifest in chosen.manifest]
     return (found for found in itertools.chain.from_iterable(sources) if _is_wanted(found, chosen))
 
@@ -102,10 +103,22 @@ def _begun(found: Iterator[_T]) -> Iterator[_T]:
     return itertools.chain(first, found)
 
 
-def _of_input(each: Input, names: Names, output: Path | None, settings: FindingSettings) -> Iterator[Found]:
+def _keyed(inputs: Sequence[Input]) -> Iterator[tuple[Input, str]]:
+    """Each input with what it is known by. Bytes have no place: those of one name are told apart by their order, which
+    is the same the next time, too; the same input named twice is one."""
+    numbers: dict[int, str] = {}
+    count = Counter[str]()
+    for each in inputs:
+        if id(each) not in numbers:
+            numbers[id(each)] = f"memory:{count[each.name]}:{each.name}"
+            count[each.name] += 1
+        yield each, numbers[id(each)]
+
+
+def _of_input(each: Input, key: str, names: Names, output: Path | None, settings: FindingSettings) -> Iterator[Found]:
     metadata = to_json(each.metadata)
     if each.uri is None:
-        name = names.give(f"memory:{id(each)}:{each.name}", PurePath(each.name))
+        name = names.give(key, PurePath(each.name))
         if name is not None:
             yield Found(name, each, metadata=metadata)
         return
@@ -138,7 +151,11 @@ def _of_manifest(manifest: str, names: Names, settings: FindingSettings) -> Iter
         try:
             key, relative, place = _located(row, manifest, is_remote)
         except SourceError as error:
-            key, relative, place = f"{manifest} row {row.number}", PurePath(f"row {row.number} of {shown}"), error
+            key, relative, place = (
+                f"{manifest} row {row.number}",
+                PurePath(f"row {row.number} of {PurePath(shown).name}"),
+                error,
+            )
         name = names.give(f"{key}\0{row.name}" if row.name else key, PurePath(row.name) if row.name else relative)
         if name is not None:
             uri = shown if isinstance(place, SourceError) else ""

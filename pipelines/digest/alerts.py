@@ -29,6 +29,11 @@ class Condition:
     expression: Any
     paths: tuple[tuple[str, ...], ...]
 
+    @property
+    def pointers(self) -> tuple[str, ...]:
+        """The same fields as JSON Pointers."""
+        return tuple("".join(f"/{escape(step)}" for step in path) for path in self.paths)
+
 
 @dataclass(frozen=True, slots=True)
 class Raised:
@@ -61,7 +66,7 @@ def raised(conditions: Sequence[Condition], data: dict[str, Any], today: date) -
             raise ingest.ConfigError(f"digest alert {condition.alert.name!r} cannot be evaluated: {error}") from error
         if found is False or is_nothing(found):
             continue
-        values = ((_pointer(path), _at(data, path)) for path in condition.paths)
+        values = zip(condition.pointers, (_at(data, path) for path in condition.paths), strict=True)
         yield Raised(condition.alert, tuple((pointer, value) for pointer, value in values if not is_nothing(value)))
 
 
@@ -97,10 +102,6 @@ def _fields(node: Any) -> Iterator[tuple[str, ...]]:
         for child in children:
             if isinstance(child, dict):
                 yield from _fields(child)
-
-
-def _pointer(path: Sequence[str]) -> str:
-    return "".join(f"/{escape(step)}" for step in path)
 
 
 def _at(data: Any, path: Sequence[str]) -> Any:

@@ -7,8 +7,8 @@ it nothing is told, and after it the digest is there to be written out and deliv
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from pipelines.digest.alerts import compile_alerts, raised
 from pipelines.digest.citations import sources
 from pipelines.digest.collecting import News, collect, places, record_file
 from pipelines.digest.files import folder_of, write_files
-from pipelines.digest.model import Attention, Digest, Dropped, Shown
+from pipelines.digest.model import Attention, Digest, Dropped, Shown, Statement
 from pipelines.digest.pages import headline, html_page, markdown_page
 from pipelines.digest.settings import DigestRecipe, DigestSettings, digest_recipe, slot_of, stamp
 from pipelines.digest.vanished import find_gone
@@ -56,6 +56,15 @@ class Made:
         return is_complete and not self.notices and all(one.is_sent for one in self.deliveries)
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the reading of a call came to; no summary where there was nothing to read."""
+
+    summary: ingest.RunSummary | None
+    notices: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+
+
 def utc_now() -> datetime:
     """The present time."""
     return datetime.now(UTC)
@@ -83,16 +92,19 @@ def run(
     recipe = digest_recipe(config, settings)
     name = settings.name or config.recipe.name
     slot = slot_of(settings, now())
-    _check(config, settings)
+    targets = _check(config, settings)
     made = _made_before(config, name, slot)
     if made is not None:
-        return _finish(config, name, settings, made, is_new=False, summary=None, notices=())
+        return _finish(config, name, settings, made, is_new=False, read=_Read(None))
     newest_before = _newest_version(config)
-    summary, notices = _bring_up_to_date(paths, config, observer)
+    read = _bring_up_to_date(paths, config, name, observer)
     with open_ledger(config) as ledger:
-        limit = _limit(config, settings, summary)
-        stored = _make(ledger, config, settings, recipe, slot, newest_before, notices, observer, now(), limit)
-    return _finish(config, name, settings, stored, stored is not None, summary, notices)
+        digest, news = _tell(ledger, config, settings, recipe, newest_before, read, now())
+        stored = None
+        if slot is not None or not digest.is_empty:
+            digest = _with_statements(digest, recipe, config, _limit(config, settings, read.summary), observer)
+            stored = _store(ledger, digest, slot, news, targets)
+    return _finish(config, name, settings, stored, is_new=stored is not None, read=read)
 
 
 def last(config: ingest.Config, settings: DigestSettings | None = None) -> Made:
@@ -110,19 +122,16 @@ def last(config: ingest.Config, settings: DigestSettings | None = None) -> Made:
     return Made(Digest.model_validate_json(stored.body), False, folder, (), None, ())
 
 
-def _make(
+def _tell(
     ledger: Ledger,
     config: ingest.Config,
     settings: DigestSettings,
     recipe: DigestRecipe,
-    slot: str | None,
     newest_before: int,
-    notices: tuple[str, ...],
-    observer: ingest.Observer | None,
+    read: _Read,
     moment: datetime,
-    limit: Decimal | None,
-) -> Stored | None:
-    """Make and store the digest of what is not told yet; None when there is nothing, and no window asks for a page."""
+) -> tuple[Digest, News]:
+    """The digest of what is not told yet, still without statements, and what it covers."""
     name = settings.name or config.recipe.name
     previous = ledger.digests.last(name)
     start = previous.window_end if previous else _first_start(settings, moment)
@@ -140,27 +149,29 @@ def _make(
         attention=attention,
         documents=news.documents,
         documents_known=known,
-        notices=notices,
+        notices=read.notices,
+        places=dict(read.places),
     )
-    if digest.is_empty and slot is None:
-        return None
-    digest = _with_statements(digest, recipe, config, limit, observer)
-    return _store(ledger, digest, slot, news)
+    return digest, news
 
 
-def _store(ledger: Ledger, digest: Digest, slot: str | None, news: News) -> Stored:
+def _store(
+    ledger: Ledger, digest: Digest, slot: str | None, news: News, targets: tuple[tuple[str, str], ...]
+) -> Stored:
     # Without a window every digest is one of its own: named by its time and the newest version it tells of.
-    newest = max(news.version_ids, default=0)
+    slot = slot or f"{digest.window_end}#{max(news.version_ids, default=0)}"
     return ledger.digests.store(
         news.version_ids,
         name=digest.name,
         recipe=digest.recipe,
-        slot=slot or f"{digest.window_end}#{newest}",
+        slot=slot,
         window_start=digest.window_start,
         window_end=digest.window_end,
         body=json.dumps(digest.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n",
         markdown=markdown_page(digest),
         html=html_page(digest),
+        delivery=_delivery_key(digest.name, slot),
+        targets=targets,
     )
 
 
@@ -176,17 +187,21 @@ def _with_statements(
     if not facts:
         return digest
     if config.endpoint.local:
-        made = rules.statements(digest.documents)
-        return digest.model_copy(update={"statements": made, "made_by": "rules"})
+        return digest.model_copy(update={"statements": _by_rules(digest, recipe), "made_by": "rules"})
     written = asking.write(digest.documents, facts, recipe, config, limit, observer)
     update: dict[str, Any] = {"asking": written.asking, "dropped": written.dropped, "model": written.model}
     if written.statements or written.problem is None:
         update |= {"statements": written.statements, "made_by": "model"}
     else:
-        update |= {"statements": rules.statements(digest.documents), "made_by": "rules", "dropped": Dropped()}
+        update |= {"statements": _by_rules(digest, recipe), "made_by": "rules", "dropped": Dropped()}
     if written.problem is not None:
         update["notices"] = (*digest.notices, f"The model's part is not whole: {written.problem}")
     return digest.model_copy(update=update)
+
+
+def _by_rules(digest: Digest, recipe: DigestRecipe) -> tuple[Statement, ...]:
+    watched = {pointer for condition in compile_alerts(recipe.alert) for pointer in condition.pointers}
+    return rules.statements(digest.documents, watched)
 
 
 def _finish(
@@ -194,11 +209,14 @@ def _finish(
     name: str,
     settings: DigestSettings,
     shown: Stored | None,
+    *,
     is_new: bool,
-    summary: ingest.RunSummary | None,
-    notices: tuple[str, ...],
+    read: _Read,
 ) -> Made:
-    """Write out and deliver what is stored and not yet finished, the oldest first; `shown` whatever it is."""
+    """Write out and deliver what is stored and not yet finished, the oldest first; `shown` whatever it is.
+
+    A call that names nobody to send to leaves what somebody is still to get to one that does.
+    """
     deliveries: list[Delivery] = []
     output = config.output or Path()
     with open_ledger(config) as ledger:
@@ -211,7 +229,8 @@ def _finish(
             write_files(output, stored)
             sent = _deliver(ledger, stored, settings)
             deliveries.extend(sent)
-            if not stored.is_finished and all(one.state != "failed" for one in sent):
+            is_left = not settings.to and ledger.deliveries.is_awaited(_delivery_key(name, stored.slot))
+            if not stored.is_finished and not is_left and all(one.state != "failed" for one in sent):
                 ledger.digests.finish(stored.id)
     digest = None if shown is None else Digest.model_validate_json(shown.body)
     return Made(
@@ -219,8 +238,8 @@ def _finish(
         is_new=is_new,
         folder=None if shown is None else folder_of(output, shown),
         deliveries=tuple(deliveries),
-        summary=summary,
-        notices=digest.notices if digest is not None and is_new else notices,
+        summary=read.summary,
+        notices=digest.notices if digest is not None and is_new else read.notices,
     )
 
 
@@ -250,16 +269,17 @@ def _unconfirmed(ledger: Ledger, name: str) -> Iterator[Stored]:
                 yield stored
 
 
-def _check(config: ingest.Config, settings: DigestSettings) -> None:
-    """What would fail later, before anything is paid for. Raises ConfigError."""
+def _check(config: ingest.Config, settings: DigestSettings) -> tuple[tuple[str, str], ...]:
+    """Who is to get the digest, as the ledger has them. Raises ConfigError for what would fail later, once paid for."""
     if settings.max_cost_usd is not None and not config.profile.tiers and not config.endpoint.local:
         raise ingest.ConfigError(
             f"a limit on money needs prices, and profile {config.profile.name} has none: leave the limit out"
         )
-    if settings.to:
-        from pipelines.delivery import check_targets
+    if not settings.to:
+        return ()
+    from pipelines.delivery import check_targets
 
-        check_targets([target.get_secret_value() for target in settings.to])
+    return check_targets([target.get_secret_value() for target in settings.to])
 
 
 def _made_before(config: ingest.Config, name: str, slot: str | None) -> Stored | None:
@@ -270,28 +290,31 @@ def _made_before(config: ingest.Config, name: str, slot: str | None) -> Stored |
 
 
 def _bring_up_to_date(
-    paths: Sequence[str | Path], config: ingest.Config, observer: ingest.Observer | None
-) -> tuple[ingest.RunSummary | None, tuple[str, ...]]:
+    paths: Sequence[str | Path], config: ingest.Config, name: str, observer: ingest.Observer | None
+) -> _Read:
     """Records of new and changed documents; documents that are gone are noted."""
     try:
         summary = ingest.run_to_folder(paths, config, observer)
-    except ingest.NothingFound as error:
-        # An empty folder is no error of a job that runs every day, but nothing can be said about what was there.
+    except ingest.NothingFound:
+        # A folder that is empty at times is no error of a job that runs every day.
         if not has_ledger(config):
             raise
-        return None, (str(error),)
-    listed = {row.name: row.status for row in summary.documents}
+        summary = None
+    listed = {row.name: row.status for row in summary.documents} if summary is not None else {}
     recipe, finding = config.recipe.name, config.finding
     is_whole = not (finding.changed_only or finding.since or config.keeping.retry)
     with open_ledger(config) as ledger:
         known = list(ledger.documents.states(recipe))
-        gone = find_gone(known, listed, paths, lambda state: _parent(ledger, state), is_whole)
+        previous = ledger.digests.last(name)
+        seen = Digest.model_validate_json(previous.body).places if previous is not None else {}
+        gone = find_gone(known, listed, paths, lambda state: _parent(ledger, state), is_whole, seen)
         if gone.names:
             ledger.documents.remove(max(state.run_id for state in known), recipe, gone.names)
-    return summary, tuple(
+    notices = tuple(
         f"Nothing is left below {place}, where there were documents: it may not be mounted, so none counts as gone."
         for place in gone.doubtful
     )
+    return _Read(summary, notices, gone.seen)
 
 
 def _parent(ledger: Ledger, state: DocumentState) -> str | None:

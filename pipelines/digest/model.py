@@ -121,6 +121,9 @@ class Digest(_Value):
     documents_known: int = 0
     asking: Asking = Asking()
     notices: tuple[str, ...] = ()
+    places: dict[str, str] = Field(
+        {}, description="Folders by URI and which they were, when there was something in them"
+    )
 
     @property
     def is_empty(self) -> bool:

@@ -18,8 +18,10 @@ from pipelines.digest.model import Attention, Digest, DocumentChange, DocumentKi
 from pipelines.digest.wording import (
     difference,
     happened,
+    is_item,
     place_text,
     pointer_text,
+    quote_text,
     value_text,
 )
 
@@ -27,14 +29,15 @@ TO_OUTPUT = "../../../"
 """From a digest's folder to the output folder."""
 
 _KINDS: tuple[tuple[DocumentKind, str], ...] = (
+    ("failed", "Failed"),
+    ("open", "Not read yet"),
     ("changed", "Changed"),
     ("added", "New"),
     ("renamed", "Renamed"),
     ("removed", "Gone"),
-    ("failed", "Failed"),
     ("recovered", "Readable again"),
-    ("open", "Not read yet"),
 )
+_TROUBLE: tuple[DocumentKind, ...] = ("failed", "open")
 _MADE_BY = {
     "model": "Statements by {model}, each checked against the facts it cites.",
     "rules": "Made by rules, no model.",
@@ -42,6 +45,8 @@ _MADE_BY = {
 }
 _FACTS_OPEN = 12
 """Documents with up to so many facts show them at once."""
+_FACTS_IN_MARKDOWN = 20
+"""Facts of one document in Markdown, which goes to chats and terminals; the HTML page has all."""
 
 # What means something anywhere in a line; what makes a line a heading, a list or a rule; what becomes a link by itself.
 _MARKDOWN = re.compile(
@@ -115,10 +120,15 @@ def record_link(record: str | None) -> str:
 
 
 def source_link(source: str, place: Place | None = None) -> str:
-    """The address of the document itself, at the page; empty for what no reader opens (a bucket, a pipe)."""
+    """The address of the document itself, at the page; empty for what no reader opens (a bucket, a pipe).
+
+    Of what came in an e-mail or an archive it is the address of that, without a page.
+    """
     parts = urlsplit(source)
-    if parts.scheme not in ("file", "http", "https") or parts.fragment:
+    if parts.scheme not in ("file", "http", "https"):
         return ""
+    if parts.fragment:
+        return "" if place is not None else source.partition("#")[0]
     if place is not None and place.page is not None:
         return f"{source}#page={place.page}"
     return f"{source}#t={place.start_s:g}" if place is not None and place.start_s is not None else source
@@ -142,11 +152,13 @@ def _render(template: str, digest: Digest) -> str:
         .render(
             digest=digest,
             headline=headline(digest),
-            groups=groups(digest),
+            troubles=[(title, found) for title, found in groups(digest) if found[0].kind in _TROUBLE],
+            groups=[(title, found) for title, found in groups(digest) if found[0].kind not in _TROUBLE],
             alerts=alerts(digest.attention),
             sections=sections(digest),
             made_by=_MADE_BY[digest.made_by].format(model=digest.model or "the model"),
             facts_open=_FACTS_OPEN,
+            facts_in_markdown=_FACTS_IN_MARKDOWN,
         )
     )
 
@@ -164,10 +176,12 @@ def _environment() -> Environment:
     environment.filters |= {
         "difference": difference,
         "happened": happened,
+        "values_first": lambda facts: sorted(facts, key=is_item),
         "md": markdown_text,
         "window": _window,
         "place": place_text,
         "pointer": pointer_text,
+        "quoted": quote_text,
         "record": record_link,
         "source": source_link,
         "value": value_text,
@@ -176,7 +190,9 @@ def _environment() -> Environment:
 
 
 def _window(digest: Digest) -> str:
-    """`2026-11-21 07:00 to 2026-11-22 07:00 UTC`."""
-    end = f"{digest.window_end[:10]} {digest.window_end[11:16]} UTC"
-    start = digest.window_start
-    return f"{start[:10]} {start[11:16]} to {end}" if start else f"until {end}"
+    """`2026-11-21 07:00 to 2026-11-22 07:00 UTC`; the day once when it is the same."""
+    start, end = digest.window_start, digest.window_end
+    if start is None:
+        return f"until {end[:10]} {end[11:16]} UTC"
+    day = "" if start[:10] == end[:10] else f"{end[:10]} "
+    return f"{start[:10]} {start[11:16]} to {day}{end[11:16]} UTC"

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Names of documents that are gone; `doubtful` are places where nothing is left of many, and nothing is said."""
+    """Names of documents that are gone; `doubtful` are places where nothing is left of many, and nothing is said.
+
+    `seen` tells which folder each place was when there was something in it, for the next time.
+    """
 
     names: tuple[str, ...]
     doubtful: tuple[str, ...]
+    seen: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -35,15 +39,17 @@ def find_gone(
     paths: Sequence[str | Path],
     parent_of: Callable[[DocumentState], str | None],
     is_whole: bool = True,
+    seen: Mapping[str, str] | None = None,
 ) -> Gone:
     """Compare what the ledger knows with what a run over `paths` found (`listed`, status by name).
 
     A local document is gone when its file does not exist; what merely was not listed, or may not be looked at, is not.
     Anything else (an object in a bucket, an attachment) is gone when it is not listed although its place, or what it
     came in, is; this can be told only of a listing that `is_whole`, with nothing left out by choice. Documents outside
-    of the paths are left alone. Where not one known document is left and none was found, nothing is gone: the place may
-    not be mounted.
+    of the paths are left alone. Where not one known document is left and none was found, the place may not be mounted:
+    nothing is gone, unless it is the very folder that `seen` tells of, which then was emptied.
     """
+    seen = dict(seen or {})
     roots = [_Root(_root(os.fspath(path))) for path in paths]
     for state in known:
         root = next((root for root in roots if _is_below(state.uri, root.place)), None)
@@ -57,9 +63,14 @@ def find_gone(
             root.absent.append(state.name)
         elif state.uri.startswith("file:"):
             root.is_alive = True
+    for root in roots:
+        identity = _identity(root.place)
+        if root.is_alive and identity is not None:
+            seen[root.place] = identity
+        root.is_alive |= identity is not None and identity == seen.get(root.place)
     names = (name for root in roots if root.is_alive for name in root.absent)
     doubtful = (root.place for root in roots if root.absent and not root.is_alive)
-    return Gone(tuple(sorted(names)), tuple(doubtful))
+    return Gone(tuple(sorted(names)), tuple(doubtful), seen)
 
 
 def _is_gone(
@@ -97,6 +108,18 @@ def _root(path: str) -> str:
             fixed.append(step)
         path = os.path.join(*fixed) if fixed else "."
     return Path(path).absolute().as_uri().rstrip("/")
+
+
+def _identity(place: str) -> str | None:
+    """Which folder stands at a place: its device and number. None for what is no folder of this machine."""
+    parts = urlsplit(place)
+    if parts.scheme != "file":
+        return None
+    try:
+        found = os.stat(unquote(parts.path))
+    except (OSError, ValueError):
+        return None
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def _is_below(uri: str, root: str) -> bool:

@@ -45,6 +45,11 @@ def fact_text(fact: Fact) -> str:
     return f"{value_text(fact.old)} → {value_text(fact.new)} {difference(fact)}".rstrip()
 
 
+def is_item(fact: Fact) -> bool:
+    """Whether a fact is a whole item of a list, of which there may be many, and no value of its own."""
+    return isinstance(fact.new if fact.old is None else fact.old, dict | list)
+
+
 def difference(fact: Fact) -> str:
     """`(+300.00, +33.3 %)` for a number that changed, else nothing."""
     old, new = fact.old, fact.new
@@ -62,6 +67,12 @@ def place_text(place: Place) -> str:
         end = f" to {clock(place.end_s)}" if place.end_s is not None and place.end_s != place.start_s else ""
         return f"{clock(place.start_s)}{end}"
     return f"page {place.page}" if place.page is not None else ""
+
+
+def quote_text(place: Place, value: Any) -> str:
+    """The words of a place in one line; empty where they only repeat the value, in whatever way it is written."""
+    quote = value_text(place.quote or "")
+    return "" if _letters(quote) in _letters(value_text(value)) else quote
 
 
 def clock(seconds: float) -> str:
@@ -107,6 +118,10 @@ def happened(document: DocumentChange) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _letters(text: str) -> str:
+    return "".join(sign for sign in text.casefold() if sign.isalnum())
 
 
 def _cut(text: str) -> str:

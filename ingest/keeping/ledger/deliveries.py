@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from ingest.keeping.ledger.database import Database, now
 
 DeliveryState: TypeAlias = Literal["sending", "sent", "failed", "unknown"]
-"""Sent and confirmed; refused; neither known. `sending` is noted before a try: when it stays, the process was killed
+"""Sent and confirmed; refused, or not sent yet; neither known. `sending` is noted before a try: when it stays, the process was killed
 between sending and hearing, and nobody knows whether it arrived."""
 
 
@@ -19,7 +20,7 @@ class Delivery:
     """How one thing stands with one target.
 
     `key` names what is delivered, `target` is a hash of the whole address, `label` the address with its secrets
-    masked. `tries` counts from 1, `reason` says why the last try failed.
+    masked. `tries` counts from 1, and is 0 while nothing was sent; `reason` says why the last try failed.
     """
 
     key: str
@@ -47,6 +48,12 @@ class Deliveries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def is_awaited(self, key: str) -> bool:
+        """Whether some target is still to get a thing."""
+        with self._database.reading() as connection:
+            found = connection.execute(text(_AWAITED), {"key": key})
+            return found.first() is not None
 
     def begin(self, key: str, target: str, label: str, is_forced: bool = False) -> bool:
         """Note, before a try, that it is made; False when it must not be.
@@ -81,6 +88,17 @@ class Deliveries:
             return tuple(Delivery(**{name: row[name] for name in Delivery.__slots__}) for row in rows.mappings())
 
 
+def expect(connection: Connection, key: str, targets: Iterable[tuple[str, str]]) -> None:
+    """Note, in the transaction that stores a thing, who is to get it: hash and label of each target."""
+    for target, label in targets:
+        connection.execute(text(_EXPECT), {"key": key, "target": target, "label": label, "at": now()})
+
+
+_EXPECT = (
+    "INSERT INTO deliveries (key, target, label, state, tries, at, reason)"
+    " VALUES (:key, :target, :label, 'failed', 0, :at, 'not sent yet') ON CONFLICT (key, target) DO NOTHING"
+)
+_AWAITED = "SELECT key FROM deliveries WHERE key = :key AND state = 'failed' LIMIT 1"
 _BEGIN = (
     "INSERT INTO deliveries (key, target, label, state, tries, at) VALUES (:key, :target, :label, 'sending', 1, :at)"
     " ON CONFLICT (key, target) DO UPDATE SET state = 'sending', tries = deliveries.tries + 1, at = excluded.at,"

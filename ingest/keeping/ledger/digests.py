@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ingest.errors import Busy
 from ingest.keeping.ledger.database import Database, now
+from ingest.keeping.ledger.deliveries import expect
 from ingest.keeping.ledger.documents import VersionStatus
 
 _ROWS_AT_ONCE = 500
@@ -85,8 +86,12 @@ class Digests:
         body: str,
         markdown: str,
         html: str,
+        delivery: str = "",
+        targets: Iterable[tuple[str, str]] = (),
     ) -> Digest:
-        """Keep a digest together with the versions it tells of, all or nothing, and give it as it stands.
+        """Keep a digest together with the versions it tells of and who is to get it, all or nothing, and give it.
+
+        `targets` are hash and label of each address, `delivery` is the key of what is sent to them.
 
         Raises Busy when another process told of one of the versions, or made the digest of this slot, in the
         meantime: then nothing is kept.
@@ -108,6 +113,7 @@ class Digests:
                 rows = [{"name": name, "version": number, "digest": row["id"]} for number in version_ids]
                 for first in range(0, len(rows), _ROWS_AT_ONCE):
                     connection.execute(text(_COVER), rows[first : first + _ROWS_AT_ONCE])
+                expect(connection, delivery, targets)
             except IntegrityError as error:
                 raise Busy(
                     f"another process made the digest {name} meanwhile: run again, what it told is kept"

@@ -6,8 +6,10 @@ import mimetypes
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email import message_from_binary_file, policy
+from email.errors import CloseBoundaryNotFoundDefect, InvalidBase64LengthDefect
 from email.message import Message as MimePart
 
+from ingest.errors import Unreadable
 from ingest.reading.containers.message import HEADERS, Attachment, Message, html_to_text
 from ingest.reading.markup import decode
 from ingest.types import Source
@@ -35,7 +37,10 @@ def read_mail(source: Source) -> Message:
         message = message_from_binary_file(file, policy=policy.default)
     taken = _take(message, is_top=True)
     headers = {name: text for name in HEADERS if (text := _header(message, name))}
-    return Message(headers, taken.text, tuple(_numbered(taken.attachments)))
+    is_cut_off = any(
+        isinstance(defect, CloseBoundaryNotFoundDefect) for part in message.walk() for defect in part.defects
+    )
+    return Message(headers, taken.text, tuple(_numbered(taken.attachments)), is_cut_off)
 
 
 def _take(part: MimePart, is_top: bool = False) -> _Taken:
@@ -53,7 +58,7 @@ def _take(part: MimePart, is_top: bool = False) -> _Taken:
     if kind in _BODY_TYPES and not _filename(part) and part.get_content_disposition() != "attachment":
         text = _text(part)
         return _Taken([html_to_text(text) if kind == "text/html" else text])
-    return _Taken(attachments=[Attachment(_filename(part) or _suffix_of(kind), _payload(part))])
+    return _Taken(attachments=[Attachment(_filename(part) or _suffix_of(kind), _attached(part))])
 
 
 def _parts(part: MimePart) -> list[MimePart]:
@@ -81,16 +86,23 @@ def _nested(part: MimePart) -> Attachment:
     return Attachment(name, read)
 
 
-def _payload(part: MimePart) -> Callable[[], bytes]:
+def _attached(part: MimePart) -> Callable[[], bytes]:
     def read() -> bytes:
-        data = part.get_payload(decode=True)
-        return data if isinstance(data, bytes) else b""
+        data = _payload(part)
+        if any(isinstance(defect, InvalidBase64LengthDefect) for defect in part.defects):
+            raise Unreadable("it is damaged, or cut off: its bytes cannot be decoded")
+        return data
 
     return read
 
 
+def _payload(part: MimePart) -> bytes:
+    data = part.get_payload(decode=True)
+    return data if isinstance(data, bytes) else b""
+
+
 def _text(part: MimePart) -> str:
-    data = _payload(part)()
+    data = _payload(part)
     try:
         return data.decode(part.get_content_charset() or "utf-8")
     except (LookupError, UnicodeDecodeError):

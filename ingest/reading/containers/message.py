@@ -34,11 +34,12 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An e-mail: headers by name, the text, and what is attached."""
+    """An e-mail: headers by name, the text, what is attached, and whether it breaks off before its end."""
 
     headers: dict[str, str]
     text: str
     attachments: tuple[Attachment, ...]
+    is_cut_off: bool = False
 
 
 class Messages:
@@ -46,8 +47,11 @@ class Messages:
 
     def entries(self, source: Source, settings: ReadingSettings) -> Iterator[Entry]:
         """What is attached, in its order. Raises Unreadable when the e-mail cannot be taken apart."""
-        for attachment in _read(source).attachments:
+        message = _read(source)
+        for attachment in message.attachments:
             yield Entry(attachment.name, _opener(attachment))
+        if message.is_cut_off:
+            yield Entry("the end", problem="is missing: the e-mail breaks off, and its last part may be incomplete")
 
 
 CONTAINER = Messages()
