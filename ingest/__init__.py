@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         run_to_folder,
         stream,
     )
+    from ingest.api.cluster import ray_dataset
     from ingest.config import (
         AskingSettings,
         BudgetSettings,
@@ -86,6 +87,7 @@ __all__ = [
     "open_ledger",
     "plan",
     "profile_names",
+    "ray_dataset",
     "recipe_from_schema",
     "recipe_names",
     "records_to_arrow",
@@ -98,6 +100,7 @@ __all__ = [
 
 _HOMES = {
     "api": "Ingestor configure extract extract_async find open_ledger plan run run_to_folder stream",
+    "api.cluster": "ray_dataset",
     "config": "AskingSettings BudgetSettings Config Endpoint KeepingSettings PlanningSettings ReadingSettings Recipe",
     "errors": "ConfigError IngestError LedgerError ModelError NothingFound OutputError ReplyError SourceError",
     "keeping.sinks.frames": "records_to_arrow to_pandas to_polars",

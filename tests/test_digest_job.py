@@ -21,6 +21,7 @@ from pipelines.digest.settings import Alert
 from pipelines.digest.vanished import Gone, find_gone
 from tests.digest_samples import Desk, record
 from tests.postgres import Postgres
+from tests.webhooks import webhook
 
 _DAY = datetime(2026, 3, 2, 7, tzinfo=UTC)
 
@@ -266,6 +267,24 @@ def test_a_refused_delivery_is_tried_again_by_the_next_call(desk: Desk, monkeypa
     assert desk.made(settings).deliveries == ()
 
 
+def test_what_was_to_be_sent_is_not_forgotten_by_a_call_that_sends_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before it was sent, then looked at by hand: the team still gets its digest the next morning."""
+    with webhook() as hook:
+        settings = DigestSettings(to=(SecretStr(hook.url()),))
+        desk.today = [record("a.pdf", {"t": 1})]
+        _made_and_killed(desk, monkeypatch, "before delivery", settings)
+        desk.made()
+        with desk.ledger() as ledger:
+            (waiting,) = ledger.deliveries.unconfirmed()
+        assert (waiting.state, waiting.tries, waiting.reason) == ("failed", 0, "not sent yet")
+        assert hook.got == []
+        assert [(one.state, one.tries) for one in desk.made(settings).deliveries] == [("sent", 1)]
+        assert desk.made(settings).deliveries == ()
+        assert len(hook.got) == 1
+
+
 def test_of_two_processes_one_tells(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two jobs at the same time must not both send the same news."""
     desk.today = [record("a.pdf", {"t": 1})]
@@ -317,17 +336,26 @@ def test_attention_is_what_the_data_says_and_new_only_once(desk: Desk) -> None:
 
 def test_offline_the_digest_is_made_by_rules_and_says_so(desk: Desk) -> None:
     """Nobody takes statements of rules for a model's; the largest change stands first."""
-    desk.today = [record("a.pdf", {"t": 900.0, "u": 100.0})]
-    desk.made()
-    desk.today = [record("a.pdf", {"t": 1200.0, "u": 101.0})]
-    made = desk.made()
+    settings = DigestSettings(recipe=DigestRecipe(alert=(Alert(name="Any", when="z > 1"),)))
+    desk.today = [record("a.pdf", {"t": 100.0}), record("b.pdf", {"t": 900.0, "u": 100.0, "z": 1})]
+    desk.made(settings)
+    desk.today = [
+        record("a.pdf", {"t": 101.0}),
+        record("b.pdf", {"u": 101.0, "t": 1200.0, "v": "x", "w": "y", "z": 0}),
+        record("c.pdf", {"t": 5, "z": 0}),
+    ]
+    made = desk.made(settings)
     assert made.digest is not None
     assert made.folder is not None
     assert made.digest.made_by == "rules"
     assert [one.text for one in made.digest.statements] == [
-        "a.pdf: T 900.00 → 1,200.00 (+300.00, +33.3 %)",
-        "a.pdf: U 100.00 → 101.00 (+1.00, +1.0 %)",
-    ]
+        "b.pdf: Z 1 → 0 (-1, -100.0 %); T 900.00 → 1,200.00 (+300.00, +33.3 %); U 100.00 → 101.00 (+1.00, +1.0 %);"
+        " V: x (new); 1 more value",
+        "a.pdf: T 100.00 → 101.00 (+1.00, +1.0 %)",
+        "c.pdf is new. Z: 0; T: 5",
+    ], "what changed most first; in a document what the alerts stand on first"
+    cited = {fact.id: fact.pointer for one in made.digest.documents for fact in one.facts}
+    assert [cited[name] for name in made.digest.statements[0].facts] == ["/z", "/t", "/u", "/v"]
     assert "Made by rules, no model." in (made.folder / "digest.html").read_text()
 
 
@@ -383,14 +411,35 @@ def test_an_empty_folder_is_a_notice_and_not_an_error(desk: Desk, monkeypatch: p
     """A job that runs every day over a folder that is emptied at times still tells what was not told yet."""
     desk.today = [record("a.pdf", {"t": 1})]
     desk.run_to_folder([])
-
-    def nothing(*_: Any) -> Any:
-        raise ingest.NothingFound("no files found in inbox")
-
-    monkeypatch.setattr(ingest, "run_to_folder", nothing)
+    monkeypatch.setattr(ingest, "run_to_folder", _nothing_found)
     made = desk.made()
     assert set(_told(made)) == {"a.pdf"}
-    assert made.notices == ("no files found in inbox",)
+    assert made.is_fine
+
+
+def test_a_folder_that_was_emptied_is_told_as_such(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who files away all that was read sees it gone the next morning; another folder in its place says nothing."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "a.txt").touch()
+    _listed(desk, inbox)
+    monkeypatch.setattr(ingest, "run_to_folder", _nothing_found)
+    inbox.rename(tmp_path / "mounted")
+    inbox.mkdir()
+    for _ in range(2):
+        unmounted = run([inbox], desk.config)
+        assert (unmounted.digest, unmounted.is_fine) == (None, False)
+        assert "may not be mounted" in unmounted.notices[0]
+    inbox.rmdir()
+    (tmp_path / "mounted").rename(inbox)
+    (inbox / "a.txt").unlink()
+    emptied = run([inbox], desk.config)
+    assert _told(emptied) == {"a.txt": ("removed", [])}
+    assert emptied.is_fine
+
+
+def _nothing_found(*_: Any) -> Any:
+    raise ingest.NothingFound("no files found in inbox")
 
 
 def test_what_is_in_a_bucket_or_an_archive_is_gone_when_its_place_is_listed_without_it() -> None:
@@ -412,4 +461,4 @@ def test_what_is_in_a_bucket_or_an_archive_is_gone_when_its_place_is_listed_with
     assert find_gone(known, listed, ["s3://bucket/in/"], lambda one: None, is_whole=False).names == ()
     damaged = {"a.pdf": "complete", "b.pdf": "complete", "mail.eml": "failed"}
     assert find_gone(known, damaged, ["s3://bucket/in/"], lambda one: one.name.rpartition("/")[0] or None).names == ()
-    assert find_gone(known, {}, ["s3://bucket/in/"], lambda one: None) == Gone((), ("s3://bucket/in",))
+    assert find_gone(known, {}, ["s3://bucket/in/"], lambda one: None) == Gone((), ("s3://bucket/in",), {})

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import ROOT
 
 HEAVY = {
-    "PIL", "apscheduler", "av", "click", "httpx", "jsonschema", "numpy", "onnxruntime", "pebble", "pymupdf", "rapidocr",
-    "ray", "rich", "sqlalchemy", "stamina", "starlette", "uvicorn",
+    "PIL", "apscheduler", "av", "click", "fsspec", "httpx", "jsonschema", "numpy", "onnxruntime", "pandas", "pebble",
+    "polars", "pyarrow", "pymupdf", "rapidocr", "ray", "rich", "sqlalchemy", "stamina", "starlette", "uvicorn",
 }  # fmt: skip
 """Packages that nobody should wait for who does not use them."""
 

@@ -178,6 +178,27 @@ def test_bounds_are_told_on_the_mail_itself(tmp_path: Path, model: ScriptedModel
     assert "max_member_bytes" in found["a.eml"].problems[0].message
 
 
+def test_a_mail_that_breaks_off_is_not_complete(tmp_path: Path, model: ScriptedModel) -> None:
+    """Half a download of a mail looks like a mail: the lost attachments must not go unnoticed."""
+    whole = _mail("TITLE: mail", **{"one.txt": text("one"), "two.txt": text("two")}).as_bytes()
+    (tmp_path / "a.eml").write_bytes(whole[: whole.index(b"two.txt") + 30])
+    found = by_name([tmp_path])
+    assert found["a.eml/one.txt"].status == "complete"
+    assert found["a.eml"].status == "partial"
+    assert "breaks off" in found["a.eml"].problems[-1].message
+
+
+def test_an_attachment_that_cannot_be_decoded_is_told(tmp_path: Path, model: ScriptedModel) -> None:
+    """The letters of its encoding are text, and must not pass for the document."""
+    whole = _mail("TITLE: mail", **{"one.txt": text("one")}).as_bytes()
+    start = whole.index(b"\n\n", whole.index(b"one.txt")) + 2
+    (tmp_path / "a.eml").write_bytes(whole[:start] + b"%%%%notbase64\n" + whole[whole.index(b"\n--", start) :])
+    found = by_name([tmp_path])
+    assert list(found) == ["a.eml"]
+    assert found["a.eml"].status == "partial"
+    assert "one.txt cannot be unpacked" in found["a.eml"].problems[0].message
+
+
 def test_a_mail_under_the_name_of_a_pdf_is_told(tmp_path: Path, model: ScriptedModel) -> None:
     """What a gateway leaves in place of a file it refused must not pass for the file."""
     (tmp_path / "invoice.pdf").write_bytes(_mail("Your file was refused").as_bytes())

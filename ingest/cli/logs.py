@@ -37,7 +37,7 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD and name[0] != "_"}
         message = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             fields["error"] = repr(record.exc_info[1])

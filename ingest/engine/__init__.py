@@ -24,7 +24,7 @@ from ingest.engine.listing import Listing
 from ingest.engine.open_run import OpenRun
 from ingest.engine.opening import Opened, open_document, release_all
 from ingest.engine.session import Session
-from ingest.engine.working import Away, Outcome, Outcomes, first_of, ingest, lost
+from ingest.engine.working import Outcome, Outcomes, first_of, ingest, lost
 from ingest.errors import IngestError, NothingFound, SourceError
 from ingest.execute import Done
 from ingest.keeping.sinks.target import local_places
@@ -35,7 +35,7 @@ from ingest.reading.stores import mask
 from ingest.record import Forecast, Plan, PlanRow, Record, RunSummary
 from ingest.types import Event, Input, Observer
 
-__all__ = ["Away", "OpenRun", "plan", "records_of", "run"]
+__all__ = ["OpenRun", "plan", "records_of", "run"]
 
 _MOST_PARTS_AHEAD = 20_000
 """Parts that are probed, and held in memory, before the first call of a run: some 20 MB."""

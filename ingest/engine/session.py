@@ -189,20 +189,31 @@ class Session:
     def replan(self, document: Document, chunk: Chunk) -> tuple[Chunk, ...]:
         """The chunk as token counts are known now: in several when it could pass the price step by now.
 
-        The new cut is kept at once, so that a rerun, or a copy of the document, asks for the same pieces.
+        The new cut is kept at once, so that a rerun, a copy of the document, or another run asks for the same pieces.
         """
         cut = self._cuts[self.blueprint.partition_key(document)]
         owned = {part.key for part in chunk.owned}
-        known = tuple(each for each in cut.chunks if all(part.key in owned for part in each.owned))
-        if len(known) > 1:
-            return known
-        pieces = self.planner(document).replan(document, chunk)
-        if len(pieces) > 1 and known:
-            cut.chunks = tuple(each for old in cut.chunks for each in (pieces if old.owned == chunk.owned else (old,)))
-            before = self.ledger.learned.partition(cut.key)
-            told = pin(cut.chunks, cut.problems)
-            self.ledger.learned.store_partition(cut.key, told, self.run_id, None if before is None else before[0])
-        return pieces
+        while True:
+            before = self._followed(cut, document)
+            known = tuple(each for each in cut.chunks if all(part.key in owned for part in each.owned))
+            if len(known) > 1:
+                return known
+            pieces = self.planner(document).replan(document, chunk)
+            if len(pieces) == 1 or not known:
+                return pieces
+            chunks = tuple(each for old in cut.chunks for each in (pieces if old.owned == chunk.owned else (old,)))
+            if self.ledger.learned.store_partition(cut.key, pin(chunks, cut.problems), self.run_id, before):
+                cut.chunks = chunks
+                return pieces
+
+    def _followed(self, cut: Cut, document: Document) -> Json:
+        """How the ledger has the document cut, taken over where another run had to cut it further."""
+        before = self.ledger.learned.partition(cut.key)
+        if before is None:
+            return None
+        if before[0] != pin(cut.chunks, cut.problems) and (layout := self._restored(before, document)) is not None:
+            cut.chunks, cut.problems = layout.chunks, layout.problems
+        return before[0]
 
     def planner(self, document: Document) -> Planner:
         """The planner of requests about a document, as token counts are known now."""

@@ -47,6 +47,7 @@ class Turns:
         self._rooms = rooms
         self._this_run = _LATER_THAN_ALL if run_id is None else run_id
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._has_told = False
 
     @asynccontextmanager
     async def claiming(self) -> AsyncIterator[str | None]:
@@ -111,6 +112,9 @@ class Turns:
                 async with in_time():
                     await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 1.5, _LONGEST_WAIT_S)
+                if wait_s == _LONGEST_WAIT_S and not self._has_told:
+                    self._has_told = True
+                    _LOG.warning("another run is asking for the same: this one waits for its answers")
             yield Turn(reply, None)
 
     def _since(self, *, is_aside: bool) -> int:

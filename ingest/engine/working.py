@@ -26,6 +26,7 @@ from ingest.reading.staging import Staging, Turn
 from ingest.record import DocumentRow, Record
 from ingest.types import Event, Observer, Source
 
+_LEAST_S = 0.001
 _MEMBERS_AT_ONCE = 4
 """Of one e-mail or archive, where all that it holds is done in the process that unpacked it."""
 
@@ -93,18 +94,26 @@ class Away:
         return cls(config.model_copy(update={"output": output}), run_id)
 
     @asynccontextmanager
-    async def open(self, tell: Observer, shared: Shared) -> AsyncGenerator[Work[Outcomes]]:
+    async def open(self, tell: Observer, shared: Shared, late_s: float = 0.0) -> AsyncGenerator[Work[Outcomes]]:
         """A session of that run: client, workers, and a ledger of its own to the same database.
 
         Nothing is written but answers and tries. Raises what opening a `Session` raises.
         """
-        async with Session(self.config, tell) as session:
+        async with Session(_with_time_left(self.config, late_s), tell) as session:
             await session.begin(self.run_id, shared)
             session.span = start_of_run(self.config, session.run_id)
             try:
                 yield _Whole(session)
             finally:
                 session.span.end()
+
+
+def _with_time_left(config: Config, late_s: float) -> Config:
+    """The settings of who comes late to a run whose time is limited."""
+    if config.asking.run_timeout_s is None:
+        return config
+    left_s = max(config.asking.run_timeout_s - late_s, _LEAST_S)
+    return config.model_copy(update={"asking": config.asking.model_copy(update={"run_timeout_s": left_s})})
 
 
 class _Whole:

@@ -45,9 +45,10 @@ Work: TypeAlias = Callable[[Found, Turn], Awaitable[Done[_T]]]
 class Job(Protocol[_T]):
     """What another process needs to be able to work. It pickles."""
 
-    def open(self, tell: Observer, shared: Shared) -> AbstractAsyncContextManager[Work[_T]]:
+    def open(self, tell: Observer, shared: Shared, late_s: float = 0.0) -> AbstractAsyncContextManager[Work[_T]]:
         """Make this process ready, for one event loop; `shared` are the limits of all who work on the same run.
 
+        `late_s` is how long ago the others were ready: so much of the run's time is over.
         The work that it gives leaves no children: what a document holds is done where it was unpacked.
         """
 

@@ -11,7 +11,8 @@ import asyncio
 import contextvars
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
+    from ray.data import Dataset
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -47,6 +49,8 @@ _TELL_EVERY_S = 0.2
 _END_S = 10.0
 """What a worker has for closing its ledger and its connections."""
 _IMPATIENT_S = 30.0
+_ROUNDS = 4
+"""How many times the documents in flight a batch of a dataset has: its last ones keep few busy."""
 _MORE_CALLS = 8
 """Calls of a worker's methods beside its documents."""
 _MOST_WAITING = 100_000
@@ -77,8 +81,7 @@ class RayExecutor:
         Raises ConfigError when the cluster cannot be reached, or its machines cannot share the ledger.
         """
         config = self._config
-        async with _connected(config.execute.address):
-            check_ledger(config)
+        async with _connected(config):
             crew: _Crew[_T] = _Crew(config, away, tell)
             try:
                 yield Pool(crew.work, crew.open())
@@ -87,16 +90,15 @@ class RayExecutor:
 
 
 @asynccontextmanager
-async def _connected(address: str | None) -> AsyncIterator[None]:
-    """The cluster that this process is connected to already, else the one at an address."""
+async def _connected(config: Config) -> AsyncIterator[None]:
+    """The cluster that this process is connected to already, else the one that the settings name."""
     is_ours = not ray.is_initialized()
-    if is_ours:
-        await asyncio.to_thread(connect, address)
     try:
+        await asyncio.to_thread(join, config)
         yield
     finally:
         if is_ours:
-            await asyncio.to_thread(ray.shutdown)
+            await asyncio.to_thread(cast("Callable[[], None]", ray.shutdown))
 
 
 def connect(address: str | None) -> None:
@@ -111,6 +113,16 @@ def connect(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"the Ray cluster at {address or 'RAY_ADDRESS'} cannot be used: {told}") from error
+
+
+def join(config: Config) -> None:
+    """Have this process connected to the cluster from now on.
+
+    Raises ConfigError when it cannot be reached, or its machines cannot share the ledger.
+    """
+    if not ray.is_initialized():
+        connect(config.execute.address)
+    check_ledger(config)
 
 
 def check_ledger(config: Config) -> None:
@@ -205,11 +217,11 @@ class Worker(Generic[_T]):
         self._budget = budget
         self._stack = AsyncExitStack()
 
-    async def open(self) -> IngestError | None:
-        """Make ready; the error when that fails."""
+    async def open(self, late_s: float) -> IngestError | None:
+        """Make ready, so long after the first; the error when that fails."""
         try:
             shared = await self._stack.enter_async_context(stand_ins(self._line, self._name, self._budget))
-            self._work = await self._stack.enter_async_context(self._job.open(_post, shared))
+            self._work = await self._stack.enter_async_context(self._job.open(_post, shared, late_s))
         except IngestError as error:
             return error
         return None
@@ -265,11 +277,12 @@ class _Crew(Generic[_T]):
         self._job = job
         self._tell = tell
         self._jobs = config.documents_at_once
-        self._holder = start_holder(config)
+        self._holder: Any = start_holder(config)
         self._ready: list[_Member[_T]] = []
         self._all: list[_Member[_T]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: IngestError | None = None
+        self._began_s: float | None = None
         self._changed = asyncio.Condition()
 
     def open(self) -> int:
@@ -296,11 +309,11 @@ class _Crew(Generic[_T]):
 
     async def work(self, found: Found, turn: Turn) -> Done[_T]:
         """What became of a document. Raises Unreadable when every worker that had it died."""
-        portable = _portable(found)
+        sent = portable(found)
         for number in range(1, _TRIES + 1):
             async with self._member(is_alone=number == _TRIES) as member:
                 try:
-                    return await self._given(member, portable)
+                    return await self._given(member, sent)
                 except _LOST:
                     _LOG.warning("a worker of the cluster died and is replaced", extra={"document": found.name})
                     await self._bury(member)
@@ -372,13 +385,14 @@ class _Crew(Generic[_T]):
             member: _Member[_T] = _Member(name, handle)
             self._all.append(member)
             try:
-                failure = await handle.open.remote()
+                failure = await handle.open.remote(self._late_s())
             except ray.exceptions.RayError as error:
                 _LOG.warning("a worker of the cluster did not start: %s", str(error).strip().splitlines()[0])
                 self._let_go(member)
                 continue
             if failure is None:
                 self._ready.append(member)
+                self._began_s = self._began_s or time.monotonic()
             else:
                 self._failure = failure
             return await self._wake()
@@ -404,6 +418,9 @@ class _Crew(Generic[_T]):
         # It may live on where it cannot be reached.
         ray.kill(member.handle)
 
+    def _late_s(self) -> float:
+        return 0.0 if self._began_s is None else time.monotonic() - self._began_s
+
     async def _complain(self) -> None:
         await asyncio.sleep(_IMPATIENT_S)
         if not self._ready:
@@ -420,7 +437,94 @@ async def _awaited(answer: Awaitable[object]) -> None:
         await answer
 
 
-def _portable(found: Found) -> Found:
+class Batches(Generic[_T]):
+    """What Ray Data makes once in each of its processes, and calls with rows: the same work, for a dataset.
+
+    `read` tells which documents a row names, `write` makes rows of what became of those of a batch.
+    """
+
+    def __init__(
+        self,
+        job: Job[_T],
+        holder: ActorHandle[Any],
+        config: Config,
+        read: Callable[[Mapping[str, Any]], Sequence[Found]],
+        write: Callable[[Sequence[_T]], Any],
+    ) -> None:
+        self._job = job
+        self._line = HolderLine(holder)
+        self._config = config
+        self._read = read
+        self._write = write
+        self._stack = AsyncExitStack()
+        self._runner = asyncio.Runner()
+        self._work = self._runner.run(self._open())
+
+    def __call__(self, batch: Any) -> Any:
+        """The documents of an Arrow table of rows, as many at once as in any other process."""
+        return self._write(self._runner.run(self._done(batch.to_pylist())))
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._runner.run(self._stack.aclose())
+            self._runner.close()
+
+    async def _open(self) -> Work[_T]:
+        shared = await self._stack.enter_async_context(stand_ins(self._line, secrets.token_hex(8), self._config.budget))
+        return await self._stack.enter_async_context(self._job.open(lambda event: None, shared))
+
+    async def _done(self, rows: Sequence[Mapping[str, Any]]) -> list[_T]:
+        places = asyncio.Semaphore(self._config.documents_at_once)
+
+        async def one(found: Found) -> Done[_T]:
+            async with places:
+                return await self._work(found, Turn())
+
+        found = [each for row in rows for each in self._read(row)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(each)) for each in found]
+        except* IngestError as errors:
+            raise _first_of(errors) from None
+        return [value for task in tasks if (value := task.result().value) is not None]
+
+
+def map_documents(
+    rows: Any,
+    job: Job[_T],
+    config: Config,
+    read: Callable[[Mapping[str, Any]], Sequence[Found]],
+    write: Callable[[Sequence[_T]], Any],
+) -> Dataset:
+    """A dataset of what became of the documents that rows name: a dataset of them, or a list, which is sent in pieces.
+
+    Nothing happens before it is read.
+    """
+    import ray.data
+
+    workers, at_once = count_workers(config), config.documents_at_once * _ROUNDS
+    if isinstance(rows, list):
+        pieces = max(-(-len(rows) // at_once), min(workers, len(rows)))
+        rows = ray.data.from_items(rows, override_num_blocks=pieces)
+    mapped: Dataset = rows.map_batches(
+        cast("Any", Batches),
+        fn_constructor_args=(job, start_holder(config), config, read, write),
+        batch_size=at_once,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
+        num_cpus=1,
+    )
+    return mapped
+
+
+def _first_of(group: BaseExceptionGroup[IngestError]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def portable(found: Found) -> Found:
     """The document as another process finds it. Raises Unreadable for an open file, which stays in its process."""
     if isinstance(found.place, Path):
         return replace(found, place=found.place.absolute())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ from pipelines.digest.changes import is_nothing
 from pipelines.digest.model import DocumentChange, Fact, Place
 
 _MOST_CHARS = 400
+_CENTS = re.compile(r"\d[.,]\d\d$")
 
 
 def value_text(value: Any) -> str:
@@ -70,9 +72,16 @@ def place_text(place: Place) -> str:
 
 
 def quote_text(place: Place, value: Any) -> str:
-    """The words of a place in one line; empty where they only repeat the value, in whatever way it is written."""
-    quote = value_text(place.quote or "")
-    return "" if _letters(quote) in _letters(value_text(value)) else quote
+    """The words of a place in one line; empty where they only repeat the value as it is shown.
+
+    An amount with its cents repeats it in whatever way its thousands are written; other numbers may be misread.
+    """
+    quote, shown = value_text(place.quote or ""), value_text(value)
+    if isinstance(value, dict | list):
+        return "" if quote in shown else quote
+    is_amount = bool(_CENTS.search(quote)) and bool(_CENTS.search(shown))
+    is_same = _digits(quote) == _digits(shown) if is_amount else quote.casefold() == shown.casefold()
+    return "" if is_same else quote
 
 
 def clock(seconds: float) -> str:
@@ -120,8 +129,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _letters(text: str) -> str:
-    return "".join(sign for sign in text.casefold() if sign.isalnum())
+def _digits(text: str) -> str:
+    return "".join(sign for sign in text if sign.isalnum() or sign == "-")
 
 
 def _cut(text: str) -> str:

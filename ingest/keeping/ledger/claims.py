@@ -1,7 +1,8 @@
 """Who is asking which chunk at present: of several runs on one ledger, on one machine or many, one asks for each.
 
 A run is an *owner* while it lives. It holds a lock file of its own, so that on the same machine a dead one is known by
-its free lock at once; elsewhere by the time at which it was last seen. What a dead owner claimed is free.
+its free lock at once; elsewhere by the time at which it was last seen. What a dead owner claimed is free. One that was
+stopped (SIGSTOP, Ctrl-Z) holds its lock: it counts as dead when it was watched being silent for its whole timeout.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import platform
 import secrets
 import tempfile
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +23,8 @@ from ingest.keeping.ledger.database import Database, now, sql
 
 # Any number will do that nobody else locks by: "claims" in ASCII.
 _BURYING = 0x636C61696D73
+_LOCK_KEPT_S = 24 * 3600.0
+"""Age at which a lock file that nobody holds is litter, whichever ledger it was for."""
 
 
 class Claims:
@@ -33,6 +37,8 @@ class Claims:
         self._database = database
         self._owner: _Owner | None = None
         self._held: set[str] = set()
+        # By owner: when it was last seen, and since when, by this process's own clock, that has not changed.
+        self._silent: dict[str, tuple[str, float]] = {}
 
     def enter(self, run_id: int, timeout_s: float) -> str | None:
         """Become an owner, who has to `beat` more often than every `timeout_s` seconds, and give its name.
@@ -61,8 +67,10 @@ class Claims:
         try:
             with self._database.quick_transaction() as connection:
                 self._remove(connection, owner.id)
-        finally:
-            owner.close()
+        except BaseException:
+            owner.let_go()  # by its free lock the others see at once that this owner is gone
+            raise
+        owner.close()
 
     def beat(self) -> None:
         """Tell the others that this owner lives."""
@@ -104,17 +112,31 @@ class Claims:
         if not rows:
             return frozenset()
         host, clock = _host(), self._database.clock()
-        return frozenset(row["run_id"] for row in rows if not _is_dead(row, host, clock))
+        return frozenset(row["run_id"] for row in rows if not self._is_dead(row, host, clock))
 
     def _is_freed(self, connection: Connection, key: str) -> bool:
         """Whether the owner of a key is gone, or dead and now cleared away."""
         found = connection.execute(sql(_OWNER_OF), {"key": key}).mappings().first()
         if found is None:
             return True
-        if found["id"] is not None and not _is_dead(found, _host(), self._database.clock()):
+        if found["id"] is not None and not self._is_dead(found, _host(), self._database.clock()):
             return False
         self._remove(connection, found["owner"])
         return True
+
+    def _is_dead(self, row: Any, host: str, clock: datetime) -> bool:
+        """Whether an owner is known to be dead: by its lock where that can be looked at, else by its silence."""
+        if row["host"] == host and (is_free := _is_free(row["lock_path"])) is not None:
+            return is_free or self._is_stopped(row)
+        return clock - datetime.fromisoformat(row["seen_at"]) > timedelta(seconds=row["timeout_s"])
+
+    def _is_stopped(self, row: Any) -> bool:
+        """Whether an owner was silent for its timeout while this process looked on, and was not asleep itself."""
+        seen_at, since_s = self._silent.get(row["id"], ("", 0.0))
+        if seen_at != row["seen_at"]:
+            self._silent[row["id"]] = row["seen_at"], time.monotonic()
+            return False
+        return time.monotonic() - since_s > float(row["timeout_s"])
 
     def _bury(self, connection: Connection, host: str) -> None:
         """Clear away what dead owners of this machine left, their lock files included."""
@@ -163,19 +185,16 @@ class _Owner:
             "timeout": timeout_s,
         }
 
-    def close(self) -> None:
-        """Let go of the lock."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+    def let_go(self) -> None:
+        """Let go of the lock; its file stays."""
         if self._lock is not None:
             self._lock.close()
 
-
-def _is_dead(row: Any, host: str, clock: datetime) -> bool:
-    """Whether an owner is known to be dead: by its lock where that can be looked at, else by its silence."""
-    if row["host"] == host and (is_free := _is_free(row["lock_path"])) is not None:
-        return is_free
-    return clock - datetime.fromisoformat(row["seen_at"]) > timedelta(seconds=row["timeout_s"])
+    def close(self) -> None:
+        """Let go of the lock, and remove its file."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        self.let_go()
 
 
 def _is_free(path: str) -> bool | None:
@@ -203,6 +222,7 @@ def _locked_file(name: str) -> tuple[Path | None, IO[bytes] | None]:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return None, None
+        _remove_litter(folder)
         file = (folder / name).open("xb")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -213,6 +233,14 @@ def _locked_file(name: str) -> tuple[Path | None, IO[bytes] | None]:
     except (ImportError, OSError):
         return None, None
     return folder / name, file
+
+
+def _remove_litter(folder: Path) -> None:
+    """Remove the old lock files of killed runs whose ledgers nobody opened since."""
+    for path in folder.glob("*.lock"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LOCK_KEPT_S and _is_free(str(path)):
+                path.unlink()
 
 
 def _host() -> str:

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 from ingest.keeping.ledger.database import Database, now
 
 DeliveryState: TypeAlias = Literal["sending", "sent", "failed", "unknown"]
-"""Sent and confirmed; refused, or not sent yet; neither known. `sending` is noted before a try: when it stays, the process was killed
-between sending and hearing, and nobody knows whether it arrived."""
+"""Sent and confirmed; refused, or not sent yet; neither known. `sending` is noted before a try: when it stays, the
+process was killed between sending and hearing, and nobody knows whether it arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Deliveries:
 
     def get(self, key: str, target: str) -> Delivery | None:
         """How a thing stands with a target; None when it was never tried."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(
                 text("SELECT * FROM deliveries WHERE key = :key AND target = :target"), {"key": key, "target": target}
             )
@@ -83,7 +83,7 @@ class Deliveries:
 
     def unconfirmed(self) -> tuple[Delivery, ...]:
         """Every delivery that its target has not confirmed, oldest first."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(text("SELECT * FROM deliveries WHERE state <> 'sent' ORDER BY at, key, target"))
             return tuple(Delivery(**{name: row[name] for name in Delivery.__slots__}) for row in rows.mappings())
 

@@ -78,13 +78,13 @@ class Schedules:
 
     def all(self) -> tuple[Schedule, ...]:
         """Every job, by name."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(text("SELECT * FROM schedules ORDER BY name")).mappings().all()
         return tuple(_schedule(row) for row in rows)
 
     def get(self, name: str) -> Schedule | None:
         """One job; None when there is none of that name."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(text("SELECT * FROM schedules WHERE name = :name"), {"name": name})
             row = found.mappings().first()
         return None if row is None else _schedule(row)
@@ -123,7 +123,7 @@ class Schedules:
 
     def runs(self, name: str, limit: int = 20) -> tuple[ScheduleRun, ...]:
         """The last runs of a job, newest first."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(
                 text("SELECT * FROM schedule_runs WHERE name = :name ORDER BY id DESC LIMIT :limit"),
                 {"name": name, "limit": limit},

@@ -9,7 +9,6 @@ from email import message_from_binary_file, policy
 from email.errors import CloseBoundaryNotFoundDefect, InvalidBase64LengthDefect
 from email.message import Message as MimePart
 
-from ingest.errors import Unreadable
 from ingest.reading.containers.message import HEADERS, Attachment, Message, html_to_text
 from ingest.reading.markup import decode
 from ingest.types import Source
@@ -90,7 +89,7 @@ def _attached(part: MimePart) -> Callable[[], bytes]:
     def read() -> bytes:
         data = _payload(part)
         if any(isinstance(defect, InvalidBase64LengthDefect) for defect in part.defects):
-            raise Unreadable("it is damaged, or cut off: its bytes cannot be decoded")
+            raise ValueError("its bytes cannot be decoded")
         return data
 
     return read
