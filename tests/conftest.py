@@ -10,9 +10,10 @@ import pytest
 
 from ingest.local.eyes import EYES
 from tests.postgres import postgres
+from tests.readers import quick_readers
 from tests.s3 import s3, s3_address
 
-__all__ = ["corpus", "fixtures_folder", "postgres", "s3", "s3_address"]
+__all__ = ["corpus", "fixtures_folder", "postgres", "quick_readers", "s3", "s3_address"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -183,6 +183,7 @@ SAMPLES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "text/csv": ("a.csv", lambda: b"name,amount\npear,3\n"),
     "application/json": ("a.json", lambda: b'{"name": "pear"}'),
     "application/xml": ("a.xml", lambda: b'<?xml version="1.0"?><invoice><total>3</total></invoice>'),
+    "message/rfc822": ("a.eml", lambda: b"From: a@example.org\nTo: b@example.org\nSubject: Pears\n\nThree pears.\n"),
     "image/jpeg": ("a.jpg", lambda: make_image("JPEG")),
     "image/png": ("a.png", lambda: make_frames("PNG")),
     "image/webp": ("a.webp", lambda: make_frames("WEBP")),

@@ -8,6 +8,8 @@ import pytest
 
 from tests.docs import blocks, make_inbox, run_block
 
+pytestmark = pytest.mark.usefixtures("quick_readers")
+
 
 def test_the_examples_of_the_library_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -103,6 +103,37 @@ def test_every_line_leads_to_its_evidence(desk: Desk) -> None:
     assert Digest.model_validate_json((made.folder / "digest.json").read_bytes()) == made.digest
 
 
+def test_links_of_a_page_that_is_sent_lead_where_the_recipe_says(desk: Desk) -> None:
+    """In a mail or a chat a relative link leads nowhere; the address of the output folder makes it whole."""
+    desk.today = [record("sub/a b.pdf", {"gross_amount": 20_000.0})]
+    found = digest_recipe(desk.config, DigestSettings()).model_copy(update={"records_at": "https://files.example/out"})
+    made = desk.made(DigestSettings(recipe=found))
+    assert made.folder is not None
+    html, markdown = ((made.folder / f"digest.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "md"))
+    address = "https://files.example/out/sub/a%20b.pdf.json"
+    assert address in _Page(html).addresses
+    assert f"]({address})" in markdown
+    assert "../" not in html + markdown
+
+
+def test_the_page_of_a_thousand_new_documents_can_still_be_opened(desk: Desk) -> None:
+    """Every document is named, and changed values are all shown; of new ones the later have them in their records."""
+    desk.today = [record("a.pdf", {f"t{n}": n for n in range(30)})]
+    desk.made()
+    names = [f"{n:04}.pdf" for n in range(1_000)]
+    changed = record("a.pdf", {f"t{n}": n + 1 for n in range(30)})
+    desk.today = [changed, *(record(name, {"gross_amount": 1.0, "currency": name}) for name in names)]
+    made = desk.made()
+    assert made.folder is not None
+    html, markdown = ((made.folder / f"digest.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "md"))
+    assert html.count("<tr id=") == 30 + 2 * 200
+    assert all(f'<span class="name">{name}</span>' in html and f"[{name}]" in markdown for name in names)
+    assert "and 10 more values, all in digest.html" in markdown
+    page = _Page(html)
+    ids = set(re.findall(r'id="([^"]*)"', html))
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= ids
+
+
 @pytest.mark.parametrize(
     ("value", "quote", "shown"),
     [

@@ -16,6 +16,8 @@ import ingest
 from pipelines.etl import dlt_resource, ingest_folder
 from tests.docs import blocks, make_inbox, run_block
 
+pytestmark = pytest.mark.usefixtures("quick_readers")
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

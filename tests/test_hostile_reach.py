@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
@@ -219,3 +220,30 @@ def test_lists_of_videos_open_no_other_file(lures: Lures) -> None:
 
 def _has_frames(outcome: tuple[Loaded, ...] | IngestError) -> bool:
     return isinstance(outcome, tuple) and any(loaded.part.moments for loaded in outcome)
+
+
+def _with_frames_elsewhere(video: bytes, name: str) -> bytes:
+    """An MP4 whose pictures are said to lie in another file beside it (QuickTime data reference of type `alis`)."""
+    old = b"\x00\x00\x00\x0curl \x00\x00\x00\x01"
+    path = name.encode() + b"\x00" * (len(name) % 2)
+    alias = bytes(10) + bytes(28) + bytes(12) + bytes((len(name),)) + name.encode().ljust(63, b"\x00") + bytes(16)
+    alias += (1).to_bytes(2) * 2 + bytes(16) + (2).to_bytes(2) + len(name).to_bytes(2) + path + b"\xff\xff\x00\x00"
+    new = (len(alias) + 12).to_bytes(4) + b"alis" + bytes(4) + alias
+    data = bytearray(video.replace(old, new))
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        at = data.rindex(box) - 4
+        data[at : at + 4] = (int.from_bytes(data[at : at + 4]) + len(new) - len(old)).to_bytes(4)
+    at = data.index(b"mdat")
+    frames = int.from_bytes(data[at - 4 : at]) - 8
+    data[at + 4 : at + 4 + frames] = bytes(frames)
+    return bytes(data)
+
+
+def test_a_video_does_not_take_its_frames_from_another_file(lures: Lures) -> None:
+    """QuickTime lets a track lie in a file of another name: it would be shown as if it had been sent in."""
+    video = _with_frames_elsewhere((lures.folder / "secret.mp4").read_bytes(), "secret.mp4")
+    source = describe_file(lures.folder / "lure.mp4", video)
+    (outcome,) = _read([source])
+    assert not isinstance(outcome, tuple) or not any(loaded.contents for loaded in outcome)
+    with av.open(str(source.path), options={"enable_drefs": "1"}) as opened:
+        assert len(list(opened.decode(video=0))) == len(SHORT)  # the lure is one

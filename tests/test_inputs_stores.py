@@ -26,6 +26,8 @@ from tests.scripted_model import ScriptedModel
 
 __all__ = ["model"]
 
+pytestmark = pytest.mark.usefixtures("quick_readers")
+
 
 @pytest.fixture
 def memory() -> Iterator[Any]:

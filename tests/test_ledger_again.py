@@ -15,8 +15,10 @@ from ingest.config import Config
 from ingest.engine import session
 from ingest.errors import AuthRejected
 from ingest.keeping.ledger import Ledger
+from ingest.reading.workers import Workers
 from ingest.record import Plan, Record, RunSummary
 from tests.money import PAGE_BREAK, TextWorkers
+from tests.reading_samples import make_image, make_pdf
 from tests.scripted_model import SCHEMA, ScriptedModel, completion, failure
 
 OFF_SCHEMA = completion('{"title": 7, "rows": "none"}')
@@ -109,6 +111,36 @@ def test_a_changed_question_is_asked_again(job: Job, tmp_path: Path, change: dic
     assert len(job.run(config_for(tmp_path, **change))[0]) == 3
     assert job.run(first)[0] == []
     assert job.plan(first).totals.answered == 3
+
+
+def test_a_changed_page_policy_asks_again_only_about_pages_that_look_otherwise(
+    tmp_path: Path, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy is no part of a key, what it makes of each page is; a recipe may fix it as well as an option."""
+    monkeypatch.setattr(session, "Workers", Workers)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    lines = "TITLE: T\nROW pear 1\n" + "words that make a text layer\n" * 8
+    (folder / "plain.pdf").write_bytes(make_pdf(lines))
+    (folder / "picture.png").write_bytes(make_image("PNG"))
+    job = Job(model, tmp_path)
+
+    def asked(config: Config) -> set[str]:
+        planned = {row.name for row in job.plan(config).documents if row.requests}
+        assert len(job.run(config)[0]) == len(planned)
+        return planned
+
+    assert asked(config_for(tmp_path)) == {"plain.pdf", "picture.png"}
+    assert asked(config_for(tmp_path, reading={"pages": "text"})) == set()
+    assert asked(config_for(tmp_path, reading={"pages": "image"})) == {"plain.pdf"}
+    assert asked(config_for(tmp_path)) == set()
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "schema.json").write_text(json.dumps(SCHEMA))
+    (recipe / "recipe.toml").write_text('name = "schema"\n[reading]\npages = "both"\n')
+    fixed = ingest.configure(recipe=str(recipe), local=True, output=tmp_path / "out")
+    assert fixed.reading.pages == "both"
+    assert asked(fixed) == {"plain.pdf"}
 
 
 def test_another_model_or_endpoint_is_asked_again(job: Job, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import ingest
+from ingest.planning.pricing import cost_usd
 from tests.conftest import ROOT
 from tests.postgres import Postgres
 from tests.ray_cluster import ENVIRONMENT, RayCluster, cluster
@@ -153,8 +154,9 @@ def test_the_limit_on_money_is_one_for_all_workers(ray: RayCluster, tmp_path: Pa
         options = ("-j", "8", "--ledger", postgres.database())
         summary = job.run(*options, "--max-cost", "0.03", exit_code=1)
         bought = len(server.calls())
-        prices = ingest.load_profile("seed-2-0-pro").tiers[0]
-        billed = bought * (INPUT_TOKENS * prices.input_usd + OUTPUT_TOKENS * prices.output_usd) / 1_000_000
+        price = cost_usd(ingest.load_profile("seed-2-0-pro"), INPUT_TOKENS, OUTPUT_TOKENS)
+        assert price is not None
+        billed = bought * price
         assert 0 < billed <= Decimal("0.03")
         assert 10 < bought < 60
         assert Decimal(summary["spent_usd"]) == billed
@@ -202,6 +204,26 @@ def test_interrupting_a_run_leaves_nobody_behind(ray: RayCluster, tmp_path: Path
         assert before >= 10
 
 
+def test_machines_that_cannot_share_a_file_are_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger in a file on one machine would have the others pay again for what it knows."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from ingest.execute import ray as executor
+
+    nodes = [{"NodeManagerHostname": name, "Alive": True} for name in ("a", "b")]
+    config = ingest.configure(schema=SCHEMA, local=True, output=tmp_path)
+    monkeypatch.setattr(executor.ray, "nodes", lambda: nodes[:1])
+    executor.check_ledger(config)
+    monkeypatch.setattr(executor.ray, "nodes", lambda: nodes)
+    with pytest.raises(ingest.ConfigError, match="2 machines, which cannot share"):
+        executor.check_ledger(config)
+    shared = {"keeping": {"ledger": "postgresql://etl@db/ingest"}}
+    executor.check_ledger(ingest.configure(schema=SCHEMA, local=True, settings=shared))
+    with pytest.raises(ingest.ConfigError, match="share a ledger"):
+        executor.check_ledger(ingest.configure(schema=SCHEMA, local=True))
+    with pytest.raises(ingest.ConfigError, match="HOST:PORT"):
+        executor.connect("ray://somewhere:10001")
+
+
 DATASET = """
 import sys
 import ray.data
@@ -242,6 +264,6 @@ def test_a_dataset_holds_a_row_for_each_record(ray: RayCluster, tmp_path: Path) 
         done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **ENVIRONMENT})
         assert done.returncode == 0, done.stderr[-3_000:]
         first, second = done.stdout.splitlines()[-2:]
-        assert first == "24 ['complete'] {12.5} ['_document', '_recipe', '_status', '_problem']"
+        assert first == "24 ['complete'] {12.5} ['_record_id', '_document', '_status', '_recipe']"
         assert second == "24 {'{\"batch\": 7}'}"
         assert len({call.asked for call in server.calls()}) == len(server.calls()) == 24

@@ -19,6 +19,8 @@ from tests.scripted_model import ScriptedModel
 
 __all__ = ["model"]
 
+pytestmark = pytest.mark.usefixtures("quick_readers")
+
 
 def _mail(body: str = "", html: str = "", subject: str = "Order", **attachments: bytes) -> EmailMessage:
     message = EmailMessage()

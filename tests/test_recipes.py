@@ -78,7 +78,7 @@ def test_settings_are_known(name: str) -> None:
     recipe = tomllib.loads((FOLDER / name / "recipe.toml").read_text(encoding="utf-8"))
     assert recipe["name"] == name
     assert recipe["description"].strip()
-    assert set(recipe) <= {"name", "description", "merge", "check", *TABLES}
+    assert set(recipe) <= {"name", "description", "merge", "check", "digest", *TABLES}
     for table, settings in TABLES.items():
         settings.model_validate(recipe.get(table, {}))
 

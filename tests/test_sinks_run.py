@@ -20,6 +20,8 @@ from tests.postgres import Postgres
 from tests.scripted_model import SCHEMA, ScriptedModel
 from tests.test_engine import write_pdf
 
+pytestmark = pytest.mark.usefixtures("quick_readers")
+
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> ScriptedModel:
@@ -98,7 +100,7 @@ def test_a_sink_that_fails_stops_the_run_and_nothing_is_paid_twice(
 def test_a_sink_that_cannot_finish_keeps_no_other_from_it(
     tmp_path: Path, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One store that is down at the end must not take the other tables with it, nor what belongs in the output folder."""
+    """One store that is down at the end must not take the other tables with it, nor the records' own folder."""
     path = write_pdf(tmp_path / "a.pdf", 1)
 
     def fail(*_: object) -> None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
@@ -107,12 +110,30 @@ def connect(address: str | None) -> None:
         raise ConfigError(
             "the address of a Ray cluster is HOST:PORT or auto; for ray://, run the command on a machine of the cluster"
         )
+    _tell_on_stderr()
+    # Ray reports on its use to its makers unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        # What workers print goes to Ray's logs: stdout is for results.
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None)
+        # What workers print goes to Ray's logs.
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"the Ray cluster at {address or 'RAY_ADDRESS'} cannot be used: {told}") from error
+
+
+def _tell_on_stderr() -> None:
+    """Have Ray tell of workers that died on stderr: it has no setting for that, and stdout is for results."""
+    module: Any = import_module("ray._private.worker")
+    write = getattr(module, "print_to_stdstream", None)
+    if write is None or getattr(write, "is_on_stderr", False):
+        return
+
+    @wraps(write)
+    def on_stderr(data: dict[str, Any], *rest: Any, **options: Any) -> None:
+        write({**data, "is_err": True}, *rest, **options)
+
+    on_stderr.is_on_stderr = True  # type: ignore[attr-defined]
+    module.print_to_stdstream = on_stderr
 
 
 def join(config: Config) -> None:

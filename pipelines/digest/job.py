@@ -6,7 +6,6 @@ it nothing is told, and after it the digest is there to be written out and deliv
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -150,6 +149,7 @@ def _tell(
         documents=news.documents,
         documents_known=known,
         notices=read.notices,
+        records_at=recipe.records_at,
         places=dict(read.places),
     )
     return digest, news
@@ -167,7 +167,7 @@ def _store(
         slot=slot,
         window_start=digest.window_start,
         window_end=digest.window_end,
-        body=json.dumps(digest.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n",
+        body=digest.model_dump_json(indent=2) + "\n",
         markdown=markdown_page(digest),
         html=html_page(digest),
         delivery=_delivery_key(digest.name, slot),
@@ -183,12 +183,11 @@ def _with_statements(
     observer: ingest.Observer | None,
 ) -> Digest:
     """The digest with its statements: by rules offline, else by the model; nobody is asked where there are no facts."""
-    facts = sources(digest.documents)
-    if not facts:
+    if not any(document.facts for document in digest.documents):
         return digest
     if config.endpoint.local:
         return digest.model_copy(update={"statements": _by_rules(digest, recipe), "made_by": "rules"})
-    written = asking.write(digest.documents, facts, recipe, config, limit, observer)
+    written = asking.write(digest.documents, sources(digest.documents), recipe, config, limit, observer)
     update: dict[str, Any] = {"asking": written.asking, "dropped": written.dropped, "model": written.model}
     if written.statements or written.problem is None:
         update |= {"statements": written.statements, "made_by": "model"}

@@ -121,6 +121,7 @@ class Digest(_Value):
     documents_known: int = 0
     asking: Asking = Asking()
     notices: tuple[str, ...] = ()
+    records_at: str = Field("", description="Address of the output folder; empty where links are relative to the pages")
     places: dict[str, str] = Field(
         {}, description="Folders by URI and which they were, when there was something in them"
     )

@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
 
 from pipelines.digest.model import Attention, Digest, DocumentChange, DocumentKind, Place, Statement
 from pipelines.digest.wording import (
@@ -45,6 +46,8 @@ _MADE_BY = {
 }
 _FACTS_OPEN = 12
 """Documents with up to so many facts show them at once."""
+_NEW_WITH_FACTS = 200
+"""New documents shown with their facts; of more only the name, since the record has them all."""
 _FACTS_IN_MARKDOWN = 20
 """Facts of one document in Markdown, which goes to chats and terminals; the HTML page has all."""
 
@@ -109,14 +112,23 @@ def sections(digest: Digest) -> list[Section]:
     return [Section(title, tuple(statements)) for title, statements in found.items()]
 
 
+def brief(digest: Digest) -> set[str]:
+    """Names of new documents shown without their facts: the later ones of very many that no statement cites."""
+    cited = {name for statement in digest.statements for name in statement.facts}
+    new = [one for one in digest.documents if one.kind == "added"][_NEW_WITH_FACTS:]
+    return {one.name for one in new if not any(fact.id in cited for fact in one.facts)}
+
+
 def markdown_text(text: object) -> str:
     """Text that stays text in Markdown: one line, with every sign that means something escaped."""
     return _MARKDOWN.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
-def record_link(record: str | None) -> str:
-    """The relative address of a record's file."""
-    return TO_OUTPUT + quote(record) if record else ""
+@pass_context
+def record_link(context: Context, record: str) -> str:
+    """The address of a record's file: where the recipe says that readers find it, else relative to the page."""
+    base = context["digest"].records_at
+    return f"{base.rstrip('/')}/{quote(record)}" if base else TO_OUTPUT + quote(record)
 
 
 def source_link(source: str, place: Place | None = None) -> str:
@@ -157,6 +169,7 @@ def _render(template: str, digest: Digest) -> str:
             alerts=alerts(digest.attention),
             sections=sections(digest),
             made_by=_MADE_BY[digest.made_by].format(model=digest.model or "the model"),
+            brief=brief(digest),
             facts_open=_FACTS_OPEN,
             facts_in_markdown=_FACTS_IN_MARKDOWN,
         )

@@ -9,6 +9,7 @@ from pipelines.digest.wording import difference, fact_text, is_item, pointer_tex
 
 _MOST_STATEMENTS = 12
 _MOST_FACTS = 4
+_CAME = ("added", "recovered")
 CHANGED, NEW = "What changed", "What is new"
 
 
@@ -18,10 +19,10 @@ def statements(documents: Sequence[DocumentChange], watched: Collection[str] = (
     `watched` are pointers told first, such as those the recipe's alerts stand on.
     """
     told = [one for one in documents if one.facts]
-    came = [one for one in told if one.kind in ("added", "recovered")]
-    changed = sorted((one for one in told if one not in came), key=_most_changed, reverse=True)
-    found = [*(_of_change(one, watched) for one in changed), *(_of_new(one, watched) for one in came)]
-    return tuple(found[:_MOST_STATEMENTS])
+    came = [one for one in told if one.kind in _CAME]
+    changed = sorted((one for one in told if one.kind not in _CAME), key=_most_changed, reverse=True)
+    first = [*changed, *came][:_MOST_STATEMENTS]
+    return tuple(_of_new(one, watched) if one.kind in _CAME else _of_change(one, watched) for one in first)
 
 
 def _of_change(document: DocumentChange, watched: Collection[str]) -> Statement:
@@ -47,7 +48,7 @@ def _statement(section: str, begin: str, document: DocumentChange, facts: Sequen
 
 def _said(facts: Iterable[Fact], document: DocumentChange) -> Iterable[str]:
     for fact in facts:
-        is_put_in = fact.kind == "added" and document.kind not in ("added", "recovered")
+        is_put_in = fact.kind == "added" and document.kind not in _CAME
         colon = "" if fact.kind == "changed" else ":"
         yield f"{pointer_text(fact.pointer)}{colon} {fact_text(fact)}{' (new)' if is_put_in else ''}"
 

@@ -34,6 +34,11 @@ class DigestRecipe(_Settings):
     language: str = Field("English", description="Language of the model's statements")
     sections: tuple[str, ...] = Field(("What is new", "What changed"), min_length=1, max_length=12)
     instructions: str = Field("", description="What else the model is told")
+    records_at: str = Field(
+        "",
+        pattern=r"^(https?://.*)?$",
+        description="Where readers of a mail or chat find the output folder, such as https://files.example/digests/",
+    )
     alert: tuple[Alert, ...] = ()
 
 

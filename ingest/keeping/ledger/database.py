@@ -31,7 +31,7 @@ BUSY_TIMEOUT_S = 30.0
 _ADVICE = (
     (
         ("malformed", "not a database"),
-        "the file is damaged: put a copy of it in its place, or move it away to begin anew, which buys all answers again",
+        "it is damaged: put a copy of it in its place, or move it away to begin anew, which buys all answers again",
     ),
     (("unable to open", "readonly", "read-only"), "choose an output folder that may be written"),
     (("disk is full", "No space left"), "make room, and run the same command again to go on"),
@@ -255,9 +255,11 @@ def _configure_sqlite(connection: Any, synchronous: str) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while cursor.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+    while True:
         try:
+            # Where it cannot be had, in memory and in a file that is only read, the mode stays what it is.
             cursor.execute("PRAGMA journal_mode=WAL")
+            break
         except sqlite3.OperationalError as error:
             # Of several that make the file at once one may change the mode; nobody waits for it by itself.
             if "locked" not in str(error) or time.monotonic() > deadline:
