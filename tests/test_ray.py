@@ -265,5 +265,5 @@ def test_a_dataset_holds_a_row_for_each_record(ray: RayCluster, tmp_path: Path) 
         assert done.returncode == 0, done.stderr[-3_000:]
         first, second = done.stdout.splitlines()[-2:]
         assert first == "24 ['complete'] {12.5} ['_record_id', '_document', '_status', '_recipe']"
-        assert second == "24 {'{\"batch\": 7}'}"
+        assert second == "24 {'{\"batch\":7}'}"
         assert len({call.asked for call in server.calls()}) == len(server.calls()) == 24

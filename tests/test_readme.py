@@ -1,8 +1,9 @@
-"""What the README says is what the program does. Its generated parts are written by `python -m tests.readme`."""
+"""What README and docs say is what the program does. Their generated parts are written by `python -m tests.readme`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,21 @@ from tests import readme
 
 
 @pytest.mark.parametrize(
-    ("name", "table"),
-    [("settings", readme.settings_table), ("exits", readme.exits_table), ("recipes", readme.recipes_table)],
+    ("page", "name", "table"),
+    [
+        (readme.SETTINGS, "settings", readme.settings_table),
+        (readme.README, "exits", readme.exits_table),
+        (readme.README, "recipes", readme.recipes_table),
+    ],
 )
-def test_the_tables_are_the_codes_own(name: str, table: object) -> None:
-    """A default that changed in the code and not in the README misleads every reader."""
-    assert callable(table)
-    assert readme.written(name) == table()
+def test_the_tables_are_the_codes_own(page: Path, name: str, table: Callable[[], str]) -> None:
+    """A default that changed in the code and not in the docs misleads every reader."""
+    assert readme.written(page, name) == table()
 
 
 def test_the_first_command_prints_what_is_shown(tmp_path: Path) -> None:
     """The first thing a new user compares is his own output with the one in the README."""
-    shown = readme.written("output")
+    shown = readme.written(readme.README, "output")
     printed = readme.output_block(tmp_path / "out")
     # Token counts may differ by a little between versions of the tokenizer and of MuPDF; documents and states not.
     numbers = re.compile(r"[\d.,]+k?")

@@ -17,6 +17,7 @@ import ingest
 import pipelines.recipes
 from ingest.config import AskingSettings, PlanningSettings, ReadingSettings
 from ingest.merging.arithmetic import read_checks
+from pipelines.digest.settings import DigestRecipe
 
 FOLDER = Path(pipelines.recipes.__file__).parent
 NAMES = (
@@ -39,6 +40,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "reading": ReadingSettings,
     "asking": AskingSettings,
     "planning": PlanningSettings,
+    "digest": DigestRecipe,
 }
 
 
@@ -78,7 +80,7 @@ def test_settings_are_known(name: str) -> None:
     recipe = tomllib.loads((FOLDER / name / "recipe.toml").read_text(encoding="utf-8"))
     assert recipe["name"] == name
     assert recipe["description"].strip()
-    assert set(recipe) <= {"name", "description", "merge", "check", "digest", *TABLES}
+    assert set(recipe) <= {"name", "description", "merge", "check", *TABLES}
     for table, settings in TABLES.items():
         settings.model_validate(recipe.get(table, {}))
 

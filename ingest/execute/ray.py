@@ -11,10 +11,11 @@ import asyncio
 import contextvars
 import logging
 import os
+import platform
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from importlib import import_module
@@ -25,7 +26,7 @@ from urllib.parse import urlsplit
 from ingest.config import BudgetSettings, Config
 from ingest.errors import ConfigError, IngestError, Unreadable
 from ingest.execute import Done, Job, Pool, Work
-from ingest.execute.sharing import Holder, stand_ins
+from ingest.execute.sharing import Holder, Shared, stand_ins
 from ingest.reading.discover import Found
 from ingest.reading.staging import Turn
 from ingest.types import Event, Input, Observer
@@ -148,16 +149,42 @@ def join(config: Config) -> None:
 
 def check_ledger(config: Config) -> None:
     """Raise ConfigError when the machines of the cluster cannot share the ledger."""
-    url = None if config.keeping.ledger is None else config.keeping.ledger.get_secret_value()
-    if url is None and config.output is None:
+    if config.keeping.ledger is None and config.output is None:
         raise ConfigError("workers of a cluster share a ledger: give an output folder, or --ledger postgresql://…")
     hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    is_file = url is None or urlsplit(url).scheme.startswith("sqlite")
-    if is_file and len(hosts) > 1:
-        raise ConfigError(
-            f"the cluster has {len(hosts)} machines, which cannot share a ledger in a file:"
-            " give one in PostgreSQL, --ledger postgresql://USER@HOST/NAME"
-        )
+    if _is_in_file(config) and len(hosts) > 1:
+        raise _not_shared(f"the cluster has {len(hosts)} machines, which")
+
+
+def _is_in_file(config: Config) -> bool:
+    url = config.keeping.ledger
+    return url is None or urlsplit(url.get_secret_value()).scheme.startswith("sqlite")
+
+
+def _not_shared(who: str) -> ConfigError:
+    return ConfigError(
+        f"{who} cannot share a ledger in a file: give one in PostgreSQL, --ledger postgresql://USER@HOST/NAME"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a worker has to know of the cluster: who holds the limits, and which ones; the one machine it may be on."""
+
+    holder: ActorHandle[Any]
+    budget: BudgetSettings
+    host: str | None
+
+    @classmethod
+    def of(cls, config: Config, holder: ActorHandle[Any]) -> Membership:
+        """For the workers of a run. A machine that joins the cluster later cannot read a ledger in a file."""
+        return cls(holder, config.budget, platform.node() if _is_in_file(config) else None)
+
+    def stand_ins(self, name: str) -> AbstractAsyncContextManager[Shared]:
+        """What the worker asks in the place of limits and budget. Raises ConfigError on a machine too many."""
+        if self.host not in (None, platform.node()):
+            raise _not_shared(f"{platform.node()} joined the cluster, and machines of a cluster")
+        return stand_ins(HolderLine(self.holder), name, self.budget)
 
 
 def count_workers(config: Config) -> int:
@@ -231,17 +258,16 @@ def _post(event: Event) -> None:
 class Worker(Generic[_T]):
     """One process of the cluster, made from the settings once, that documents are given to."""
 
-    def __init__(self, job: Job[_T], holder: ActorHandle[Any], name: str, budget: BudgetSettings) -> None:
+    def __init__(self, job: Job[_T], membership: Membership, name: str) -> None:
         self._job = job
-        self._line = HolderLine(holder)
+        self._membership = membership
         self._name = name
-        self._budget = budget
         self._stack = AsyncExitStack()
 
     async def open(self, late_s: float) -> IngestError | None:
         """Make ready, so long after the first; the error when that fails."""
         try:
-            shared = await self._stack.enter_async_context(stand_ins(self._line, self._name, self._budget))
+            shared = await self._stack.enter_async_context(self._membership.stand_ins(self._name))
             self._work = await self._stack.enter_async_context(self._job.open(_post, shared, late_s))
         except IngestError as error:
             return error
@@ -299,6 +325,7 @@ class _Crew(Generic[_T]):
         self._tell = tell
         self._jobs = config.documents_at_once
         self._holder: Any = start_holder(config)
+        self._membership = Membership.of(config, self._holder)
         self._ready: list[_Member[_T]] = []
         self._all: list[_Member[_T]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -402,7 +429,7 @@ class _Crew(Generic[_T]):
         for _ in range(_STARTS):
             name = secrets.token_hex(8)
             options = {"num_cpus": 1, "max_concurrency": self._jobs + _MORE_CALLS, "scheduling_strategy": "SPREAD"}
-            handle = _remote(Worker).options(**options).remote(self._job, self._holder, name, self._config.budget)
+            handle = _remote(Worker).options(**options).remote(self._job, self._membership, name)
             member: _Member[_T] = _Member(name, handle)
             self._all.append(member)
             try:
@@ -467,13 +494,13 @@ class Batches(Generic[_T]):
     def __init__(
         self,
         job: Job[_T],
-        holder: ActorHandle[Any],
+        membership: Membership,
         config: Config,
         read: Callable[[Mapping[str, Any]], Sequence[Found]],
         write: Callable[[Sequence[_T]], Any],
     ) -> None:
         self._job = job
-        self._line = HolderLine(holder)
+        self._membership = membership
         self._config = config
         self._read = read
         self._write = write
@@ -491,7 +518,7 @@ class Batches(Generic[_T]):
             self._runner.close()
 
     async def _open(self) -> Work[_T]:
-        shared = await self._stack.enter_async_context(stand_ins(self._line, secrets.token_hex(8), self._config.budget))
+        shared = await self._stack.enter_async_context(self._membership.stand_ins(secrets.token_hex(8)))
         return await self._stack.enter_async_context(self._job.open(lambda event: None, shared))
 
     async def _done(self, rows: Sequence[Mapping[str, Any]]) -> list[_T]:
@@ -529,7 +556,7 @@ def map_documents(
         rows = ray.data.from_items(rows, override_num_blocks=pieces)
     mapped: Dataset = rows.map_batches(
         cast("Any", Batches),
-        fn_constructor_args=(job, start_holder(config), config, read, write),
+        fn_constructor_args=(job, Membership.of(config, start_holder(config)), config, read, write),
         batch_size=at_once,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),

@@ -126,6 +126,8 @@ class Claims:
 
     def _is_dead(self, row: Any, host: str, clock: datetime) -> bool:
         """Whether an owner is known to be dead: by its lock where that can be looked at, else by its silence."""
+        if self._owner is not None and row["id"] == self._owner.id:
+            return False
         if row["host"] == host and (is_free := _is_free(row["lock_path"])) is not None:
             return is_free or self._is_stopped(row)
         return clock - datetime.fromisoformat(row["seen_at"]) > timedelta(seconds=row["timeout_s"])
