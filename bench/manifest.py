@@ -2,8 +2,8 @@
 
     python bench/manifest.py                      # exit code 1 when a goal is missed
 
-The list is a CSV of 50,000 rows with metadata; the job is stopped after 2,000 records, as more of them show nothing new.
-The model is an app in this process that answers at once, as in `overhead.py`.
+The list is a CSV of 50,000 rows with metadata; the job is stopped after 2,000 records, as more show nothing new. The
+model is an app in this process that answers at once, as in `overhead.py`.
 """
 
 from __future__ import annotations
@@ -70,10 +70,9 @@ def measure(root: Path, listed: int, documents: int) -> int:
             first_s = first_s or time.monotonic() - started
             if count in (1, 100, documents) or count % 500 == 0:
                 memory[count] = resident_mb()
+    total_s = time.monotonic() - started
     growth_mb = memory[documents] - memory[min(100, documents)]
-    print(
-        f"{listed:,} listed, {documents:,} done in {time.monotonic() - started:.0f} s; first record after {first_s:.1f} s"
-    )
+    print(f"{listed:,} listed, {documents:,} done in {total_s:.0f} s; first record after {first_s:.1f} s")
     print(", ".join(f"{count:,}: {megabytes:.0f} MB" for count, megabytes in memory.items()))
     is_met = first_s <= GOAL_FIRST_S and growth_mb <= GOAL_GROWTH_MB
     print(f"memory grew by {growth_mb:.1f} MB: {'goals met' if is_met else 'a goal is missed'}")

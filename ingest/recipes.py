@@ -386,7 +386,8 @@ def _validated(model: type[_Model], value: Mapping[str, Any], where: str) -> _Mo
         # Only place and message: the value may be a secret.
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(step) for step in first["loc"])
-        raise ConfigError(f"{where}{place}: {first['msg']}{_known_fields(model, first)}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}{place}: {message}{_known_fields(model, first)}") from None
 
 
 def _known_fields(model: type[BaseModel], error: Any) -> str:

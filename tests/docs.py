@@ -28,7 +28,7 @@ def run_block(code: str, page: str, line: int, scope: dict[str, Any]) -> None:
 
 def make_inbox(folder: Path, *names: str) -> None:
     """The files that the examples speak of."""
-    (folder / "inbox").mkdir()
+    (folder / "inbox").mkdir(parents=True)
     for name in names:
         source = ROOT / "fixtures" / "documents" / "invoices" / name
         (folder / "inbox" / name).write_bytes(source.read_bytes())

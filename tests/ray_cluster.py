@@ -36,10 +36,10 @@ class RayCluster:
     address: str
     pid: int
 
-    def workers(self) -> list[int]:
-        """The processes that documents are given to."""
+    def workers(self, title: str = "ray::Worker") -> list[int]:
+        """The processes that documents are given to; `title` is how theirs begins."""
         processes = {int(path.name): path for path in Path("/proc").iterdir() if path.name.isdigit()}
-        return sorted(pid for pid, path in processes.items() if _is_worker(path) and self.pid in _above(pid))
+        return sorted(pid for pid, path in processes.items() if _is_titled(path, title) and self.pid in _above(pid))
 
 
 @contextmanager
@@ -70,9 +70,9 @@ def cluster(nodes: int = 2, cpus: int = 1) -> Iterator[RayCluster]:
             starter.wait()
 
 
-def _is_worker(path: Path) -> bool:
+def _is_titled(path: Path, title: str) -> bool:
     try:
-        return path.joinpath("cmdline").read_bytes().startswith(b"ray::Worker")
+        return path.joinpath("cmdline").read_bytes().startswith(title.encode())
     except OSError:
         return False
 

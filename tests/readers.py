@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -31,11 +32,11 @@ class _Thread(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with self._served, self._served.makefile("rwb") as stream:
-            try:
-                serving._serve(stream, self._settings.worker_memory_bytes, self._settings.worker_cpu_s)
-            except (BrokenPipeError, ConnectionResetError, ValueError):
-                return  # the run is over
+        settings = self._settings
+        # The run may be over, and its end of the socket closed, at any time.
+        gone = contextlib.suppress(BrokenPipeError, ConnectionResetError, ValueError)
+        with gone, self._served, self._served.makefile("rwb") as stream:
+            serving._serve(stream, settings.worker_memory_bytes, settings.worker_cpu_s)
 
     def poll(self) -> int | None:
         return None if self.is_alive() else 0

@@ -356,6 +356,11 @@ def test_a_validator_that_fails_in_its_own_way_spoils_one_record(tmp_path: Path,
     with ingest.Ingestor(schema=Touchy, local=True) as ingestor:
         good, bad = ingestor.run(paths)
     assert (good.status, bad.status) == ("complete", "partial")
+    with ingest.Ingestor(schema=Touchy, local=True, on_error="raise") as ingestor:
+        with pytest.raises(errors.OffSchema, match="unknown") as caught:
+            ingestor.extract(paths[1])
+        assert caught.value.record is not None
+        assert caught.value.record.status == "partial"
     assert good.data is not None
     assert good.data.title == "yes"
     assert bad.data is None

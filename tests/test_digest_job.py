@@ -310,10 +310,13 @@ def test_a_ledger_on_postgresql_tells_the_same(
     assert set(_told(desk.made())) == {"a.pdf", "b.pdf"}
     desk.today = [record("a.pdf", {"t": 2})]
     desk.removed = ["b.pdf"]
-    settings = DigestSettings(slot="tuesday")
-    made = desk.made(settings)
-    assert _told(made) == {"a.pdf": ("changed", [("/t", 1, 2)]), "b.pdf": ("removed", [])}
-    assert desk.made(settings).digest == made.digest
+    with webhook() as hook:
+        settings = DigestSettings(slot="tuesday", to=(SecretStr(hook.url()),))
+        made = desk.made(settings)
+        assert _told(made) == {"a.pdf": ("changed", [("/t", 1, 2)]), "b.pdf": ("removed", [])}
+        assert [(one.state, one.tries) for one in made.deliveries] == [("sent", 1)]
+        assert desk.made(settings).digest == made.digest
+        assert len(hook.got) == 1
     assert desk.made().digest is None
 
 

@@ -144,9 +144,7 @@ def test_what_reading_left_of_the_limit_is_for_writing(asked: Callable[..., tupl
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    ("records", "target_tokens"), [(150, 9_000), pytest.param(2_000, None, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize(("records", "target_tokens"), [(80, 9_000), pytest.param(2_000, None, marks=pytest.mark.long)])
 def test_many_records_stay_under_the_price_step_at_the_stated_price(
     asked: Callable[..., tuple[Desk, Writer]], monkeypatch: pytest.MonkeyPatch, records: int, target_tokens: int | None
 ) -> None:

@@ -102,6 +102,12 @@ def test_dlt_loads_records_and_merges_them(here: Path) -> None:
     assert all(count > 0 for _, count in first[1])
     scope["pipeline"].run(dlt_resource("inbox/", scope["config"]))
     assert tables() == first
+    make_inbox(here / "other", "ie-one-page.pdf")
+    (here / "other" / "inbox" / "ie-one-page.pdf").replace(here / "inbox" / "us-one-page.pdf")
+    scope["pipeline"].run(dlt_resource("inbox/", scope["config"]))
+    (changed,) = tables()[0]
+    assert changed[0] == "us-one-page.pdf"
+    assert changed[3] != first[0][0][3]
 
 
 def test_without_dlt_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -210,6 +210,8 @@ def test_each_of_the_worst_files_stays_within_its_bounds(corpus: Path) -> None:
                 took[item["file"]] = time.monotonic() - started
 
     asyncio.run(main())
+    slowest = sorted(took, key=lambda name: -took[name])[:8]
+    print("slowest: " + ", ".join(f"{name} {took[name]:.1f} s" for name in slowest))
     assert {name: seconds for name, seconds in took.items() if seconds > settings.call_timeout_s} == {}
 
 

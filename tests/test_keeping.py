@@ -15,7 +15,7 @@ from ingest.errors import LedgerError, OutputError
 from ingest.keeping.ledger import Ending, Ledger, Start
 from ingest.keeping.ledger.migrations import MIGRATIONS
 from ingest.keeping.sinks.files import FilesSink, record_path, write_whole
-from ingest.types import Bill, Usage
+from ingest.types import Bill, Reply, Usage
 
 WORST, NOTHING = Decimal("0.5"), Decimal(0)
 
@@ -82,6 +82,24 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         assert ledger.answers.has("k")
         spending = spending_of(ledger.attempts.postings())
         assert (spending.calls, spending.total_usd, spending.unconfirmed_calls) == (2, Decimal("0.5"), 0)
+
+
+def test_an_answer_gives_way_only_to_one_of_a_later_run(tmp_path: Path) -> None:
+    """A run that was stopped and goes on must not put its old answer in the place of a fresh one."""
+    with Ledger(tmp_path) as ledger:
+        for run_id, text, expected in (
+            (2, "two", "two"),
+            (1, "one", "two"),
+            (2, "again", "two"),
+            (3, "three", "three"),
+        ):
+            ledger.answers.store("key", Reply(text, "stop", Usage(), "m"), run_id=run_id, replaces=True)
+            found = ledger.answers.get("key")
+            assert found is not None
+            assert found.text == expected
+        ledger.answers.store("key", Reply("four", "stop", Usage(), "m"), run_id=4)
+        assert ledger.answers.has("key", since_run=3)
+        assert not ledger.answers.has("key", since_run=4)
 
 
 def test_a_file_that_is_no_ledger_is_a_clear_error(tmp_path: Path) -> None:

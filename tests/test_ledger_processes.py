@@ -85,7 +85,7 @@ def job(tmp_path: Path, server: Server) -> list[str]:
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     schema = ["--schema", str(tmp_path / "schema.json")]
     model = ["--profile", "local", "--base-url", server.url, "--concurrency", "4"]
-    return ["run", str(tmp_path / "in"), *schema, *model, "-q", "--json"]
+    return ["run", str(tmp_path / "in"), *schema, *model, "--workers", "1", "-q", "--json"]
 
 
 def ended(run: subprocess.Popen[str]) -> dict[str, Any]:

@@ -103,7 +103,20 @@ def run(documents: Path, output: Path, limit_bytes: int = 0) -> subprocess.Compl
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
     (documents.parent / "schema.json").write_text('{"type": "object", "properties": {"total": {"type": "number"}}}')
-    command = [sys.executable, "-m", "ingest", "run", documents, "--local", "-q", "--json", "-o", output]
+    command = [
+        sys.executable,
+        "-m",
+        "ingest",
+        "run",
+        documents,
+        "--local",
+        "--workers",
+        "1",
+        "-q",
+        "--json",
+        "-o",
+        output,
+    ]
     return subprocess.run(
         [*map(str, command), "--schema", str(documents.parent / "schema.json")],
         cwd=ROOT,

@@ -155,7 +155,6 @@ def test_errors_keep_their_class_and_words(tmp_path: Path) -> None:
     ("word", "error", "reason"),
     [
         ("hang", TooLarge, "longer than 2 s"),
-        ("spin", TooLarge, "longer than 2 s"),
         ("crash", Unreadable, "SIGSEGV"),
         ("exit", Unreadable, "status 3"),
         ("raise", Unreadable, "ZeroDivisionError: oops"),

@@ -236,6 +236,10 @@ def live(world: World, days: int, crash: int, down: range, change: int, seed: in
             if day in down:
                 continue
             world.kill_next |= day == crash and hour % 24 == 0
+            schedule = ledger.schedules.get("morning")
+            assert schedule is not None
+            if not jobs.dues(schedule, world.now):
+                continue  # as the daemon does
             try:
                 jobs.run_due(desk, "morning")
             except Killed:

@@ -233,7 +233,8 @@ async def _listing(paths: Sequence[Given] | Given, config: Config, opened: OpenR
         # A nightly job that asks for what is new may well find nothing.
         if listing.is_at_end and config.finding.since is None:
             named = [each.name or str(each.uri) if isinstance(each, Input) else os.fspath(each) for each in given]
-            raise NothingFound(f"no files found in {', '.join(map(mask, (*named, *config.finding.manifest)))}")
+            named += ["standard input" if each == "-" else each for each in config.finding.manifest]
+            raise NothingFound(f"no files found in {', '.join(map(mask, named))}")
         yield listing
     finally:
         await listing.close()

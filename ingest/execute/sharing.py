@@ -76,8 +76,8 @@ class _Worker:
             self.withdrawn.add(number)
         finally:
             del self.waiting[number]
-        is_wanted = number not in self.withdrawn
-        self.withdrawn.discard(number)
+            is_wanted = number not in self.withdrawn
+            self.withdrawn.discard(number)
         return given, is_wanted
 
 
@@ -148,7 +148,11 @@ class Holder:
     async def bury(self, worker: str) -> None:
         """A worker is dead, and never comes back."""
         self._dead.add(worker)
-        await self._let_go(worker)
+        its = self._workers.pop(worker, None)
+        if its is not None:
+            for number in list(its.waiting):
+                its.withdraws(number)
+            await self._free(its)
 
     def _known(self, worker: str) -> _Worker | None:
         if worker in self._dead:
@@ -164,18 +168,18 @@ class Holder:
         while True:
             await asyncio.sleep(self._lease_s / _BEATS_PER_LEASE)
             late_s = asyncio.get_running_loop().time() - self._lease_s
-            for worker in [name for name, its in self._workers.items() if its.seen_s < late_s]:
-                await self._let_go(worker)
+            for worker, its in [(name, its) for name, its in self._workers.items() if its.seen_s < late_s]:
+                await self._free(its)
+                # It may live after all. What it waits for is given to it, and taken back when it stays silent.
+                if not its.waiting:
+                    del self._workers[worker]
 
-    async def _let_go(self, worker: str) -> None:
-        its = self._workers.pop(worker, None)
-        if its is None:
-            return
-        for number in list(its.waiting):
-            its.withdraws(number)
-        for slot, _ in its.slots.values():
+    async def _free(self, its: _Worker) -> None:
+        slots, its.slots = its.slots, {}
+        holds, its.holds = its.holds, {}
+        for slot, _ in slots.values():
             await slot.__aexit__(None, None, None)
-        for hold in its.holds.values():
+        for hold in holds.values():
             self._budget.settle(hold, hold.amount_usd)
 
 

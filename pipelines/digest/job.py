@@ -94,16 +94,16 @@ def run(
     targets = _check(config, settings)
     made = _made_before(config, name, slot)
     if made is not None:
-        return _finish(config, name, settings, made, is_new=False, read=_Read(None))
+        return _finish(config, name, settings, made, None, _Read(None))
     newest_before = _newest_version(config)
     read = _bring_up_to_date(paths, config, name, observer)
     with open_ledger(config) as ledger:
         digest, news = _tell(ledger, config, settings, recipe, newest_before, read, now())
-        stored = None
-        if slot is not None or not digest.is_empty:
-            digest = _with_statements(digest, recipe, config, _limit(config, settings, read.summary), observer)
-            stored = _store(ledger, digest, slot, news, targets)
-    return _finish(config, name, settings, stored, is_new=stored is not None, read=read)
+        if slot is None and digest.is_empty:
+            return _finish(config, name, settings, None, None, read)
+        digest = _with_statements(digest, recipe, config, _limit(config, settings, read.summary), observer)
+        stored = _store(ledger, digest, slot, news, targets)
+    return _finish(config, name, settings, stored, digest, read)
 
 
 def last(config: ingest.Config, settings: DigestSettings | None = None) -> Made:
@@ -208,12 +208,12 @@ def _finish(
     name: str,
     settings: DigestSettings,
     shown: Stored | None,
-    *,
-    is_new: bool,
+    told: Digest | None,
     read: _Read,
 ) -> Made:
     """Write out and deliver what is stored and not yet finished, the oldest first; `shown` whatever it is.
 
+    `told` is the digest when this call made it, which spares the memory of a second one.
     A call that names nobody to send to leaves what somebody is still to get to one that does.
     """
     deliveries: list[Delivery] = []
@@ -231,14 +231,14 @@ def _finish(
             is_left = not settings.to and ledger.deliveries.is_awaited(_delivery_key(name, stored.slot))
             if not stored.is_finished and not is_left and all(one.state != "failed" for one in sent):
                 ledger.digests.finish(stored.id)
-    digest = None if shown is None else Digest.model_validate_json(shown.body)
+    digest = told if told is not None or shown is None else Digest.model_validate_json(shown.body)
     return Made(
         digest=digest,
-        is_new=is_new,
+        is_new=told is not None,
         folder=None if shown is None else folder_of(output, shown),
         deliveries=tuple(deliveries),
         summary=read.summary,
-        notices=digest.notices if digest is not None and is_new else read.notices,
+        notices=told.notices if told is not None else read.notices,
     )
 
 

@@ -36,7 +36,7 @@ class DigestRecipe(_Settings):
     instructions: str = Field("", description="What else the model is told")
     records_at: str = Field(
         "",
-        pattern=r"^(https?://.*)?$",
+        pattern=r"^(https?://[^\s<>()\"']*)?$",
         description="Where readers of a mail or chat find the output folder, such as https://files.example/digests/",
     )
     alert: tuple[Alert, ...] = ()

@@ -33,11 +33,12 @@ _ADVICE = (
         ("malformed", "not a database"),
         "it is damaged: put a copy of it in its place, or move it away to begin anew, which buys all answers again",
     ),
-    (("unable to open", "readonly", "read-only"), "choose an output folder that may be written"),
+    (("unable to open",), "its folder has to be there, and writable"),
+    (("readonly", "read-only"), "here it can only be looked at: choose an output folder that may be written"),
     (("disk is full", "No space left"), "make room, and run the same command again to go on"),
     (
         ("connection failed", "connection timeout", "failed to resolve", "could not connect"),
-        "see that the server runs and takes connections, and that address, user and password are right",
+        "see that the server runs, and that address, user and password are right; then the same command goes on",
     ),
 )
 """Words of SQLite and PostgreSQL, and what helps."""
