@@ -158,7 +158,7 @@ _MAGICS = (
 def _mutated(seeds: tuple[Seed, ...]) -> st.SearchStrategy[Seed]:
     def mutate(seed: Seed, changes: list[Change], member: float, is_inside: bool) -> Seed:
         data = bytearray(seed.data)
-        if seed.is_zip and is_inside:
+        if is_inside and seed.is_zip and zipfile.is_zipfile(io.BytesIO(seed.data)):
             with zipfile.ZipFile(io.BytesIO(seed.data)) as archive:
                 members = {name: archive.read(name) for name in archive.namelist()}
             name = sorted(members)[int(member * len(members))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from ingest.engine.accounts import spending_of
 from ingest.engine.standing import standing_of
-from ingest.errors import LedgerError, OutputError
+from ingest.errors import LedgerError, NewerVersion, OutputError
 from ingest.keeping.ledger import Ending, Ledger, Start
 from ingest.keeping.ledger.migrations import MIGRATIONS
 from ingest.keeping.sinks.files import FilesSink, record_path, write_whole
@@ -114,6 +115,37 @@ def test_a_file_that_is_no_ledger_is_a_clear_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5_000])
     with pytest.raises(LedgerError, match=r"ledger\.sqlite.* is damaged: put a copy"), Ledger(tmp_path) as cut_off:
         cut_off.runs.start("recipe", "model", "endpoint")
+
+
+def test_a_ledger_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    """After going back to an older program, what the newer one keeps must not be spoilt."""
+    Ledger(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / ".ingest" / "ledger.sqlite")) as connection, connection:
+        connection.execute("INSERT INTO migrations VALUES (?, '')", (len(MIGRATIONS) + 1,))
+    with pytest.raises(NewerVersion, match=r"ledger\.sqlite has version .* update ingest"):
+        Ledger(tmp_path)
+
+
+def test_the_password_of_a_database_is_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors are pasted into tickets."""
+    psycopg = pytest.importorskip("psycopg")
+
+    def refuse(*_: object, **options: object) -> None:
+        raise psycopg.OperationalError(f"connection failed: {options['password']} is wrong")
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    with pytest.raises(LedgerError, match="bob") as caught:
+        Ledger(None, "postgresql://bob:s3cret@127.0.0.1:1/x")
+    assert "s3cret" not in caught.value.message
+
+
+def test_calls_of_runs_under_way_are_not_told_as_lost(tmp_path: Path) -> None:
+    """Else the second of two runs warns of money that the first is just about to settle."""
+    with Ledger(tmp_path) as ledger:
+        killed, living, asking = (ledger.runs.start("recipe", "model", "endpoint") for _ in range(3))
+        for run in (killed, living):
+            ledger.attempts.start(run, Start("key", "document", "recipe", 1, False, Decimal("0.1")))
+        assert [each.run_id for each in ledger.attempts.left_open(asking, {living})] == [killed]
 
 
 def test_a_ledger_that_may_not_be_written_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

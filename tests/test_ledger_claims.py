@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 import ingest
+from ingest.config import KeepingSettings
 from ingest.engine import session
+from ingest.engine.in_flight import Rooms
 from ingest.engine.session import Session
+from ingest.engine.turns import Turns
 from ingest.errors import LedgerError
 from ingest.keeping.ledger import Ledger, claims
 from ingest.keeping.ledger.database import Database
@@ -58,6 +61,27 @@ def test_a_stopped_run_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: p
         stopped.claims.release("key")
         assert stopped.claims.take("next")
         assert not stopped.claims.take("key")
+
+
+def test_a_run_tells_the_others_that_it_lives(tmp_path: Path) -> None:
+    """On another machine a run of many hours is known by nothing else."""
+
+    async def main() -> None:
+        with Ledger(tmp_path) as ledger, Ledger(tmp_path) as other:
+            settings = KeepingSettings.model_construct(claim_timeout_s=0.05)
+            async with Turns(ledger, settings, Rooms(1), 1).claiming():
+                first = _seen(other)
+                deadline = time.monotonic() + 20
+                while _seen(other) == first:
+                    assert time.monotonic() < deadline, "it was silent"
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+def _seen(ledger: Ledger) -> str:
+    with ledger._database.reading() as connection:
+        return str(connection.exec_driver_sql("SELECT seen_at FROM owners").scalar_one())
 
 
 def test_a_run_that_loses_the_ledger_at_its_end_is_known_to_be_gone(

@@ -33,7 +33,10 @@ from ingest.reading import Probed
 from ingest.types import Document, Loaded, Part, Text
 
 class Sneaky:
-    def __reduce__(self): return (os.mkdir, (os.environ["SNEAKY"],))
+    def __init__(self, call): self.call = call
+    def __reduce__(self):
+        path = os.environ["SNEAKY"]
+        return (os.mkdir, (path,)) if self.call == "function" else (subprocess.Popen, (["mkdir", path],))
 
 def act(word):
     if word == "hang": time.sleep(600)
@@ -75,7 +78,8 @@ class Mischief:
         words = self.words(document.source, "load")
         for part in parts:
             act(words[part.index])
-            if words[part.index] == "sneak": yield Sneaky()
+            if words[part.index].startswith("sneak"): yield Sneaky(words[part.index].split()[1])
+            if words[part.index] == "touch": document.source.path.write_text("another text")
             if words[part.index] == "bury": yield Loaded(part, (Text("x" * 90_000_000),))
             if words[part.index] == "wrong": yield Document(document.source, ())
             yield Loaded(part, (Text(str(os.getpid())),))
@@ -221,6 +225,14 @@ def test_workers_and_what_they_start_have_no_network(mischief: Callable[[str], S
             listener.accept()
 
 
+def test_what_was_read_while_its_file_changed_is_not_used(mischief: Callable[[str], Source]) -> None:
+    """A record names the hash of its document: it must not hold what other bytes say."""
+    _, loaded = _read(_QUICK, mischief("fine\nload touch\nfine"))
+    assert [each.error is None for each in loaded] == [True, False, False]
+    assert loaded[1].error is not None
+    assert "changed while it was being read" in loaded[1].error.message
+
+
 def test_a_file_that_kills_every_worker_is_given_up(mischief: Callable[[str], Source]) -> None:
     """A thousand pages that each hang for a minute must not hold up the night."""
     source = mischief("\n".join(["fine", *["load exit"] * 20]))
@@ -229,13 +241,15 @@ def test_a_file_that_kills_every_worker_is_given_up(mischief: Callable[[str], So
     assert [each.error is None for each in loaded] == [True] + [False] * 20
 
 
+@pytest.mark.parametrize("call", ["function", "class"])
 def test_a_worker_that_was_taken_over_cannot_reach_its_parent(
-    mischief: Callable[[str], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mischief: Callable[[str], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """Parsers of hostile formats do get exploited; the process with the API key must not unpickle what they send."""
     monkeypatch.setenv("SNEAKY", str(tmp_path / "made-by-worker"))
-    _, loaded = _read(_QUICK, mischief("fine\nload sneak\nfine"))
+    _, loaded = _read(_QUICK, mischief(f"fine\nload sneak {call}\nfine"))
     assert [each.error is None for each in loaded] == [True, False, True]
+    time.sleep(0.2)
     assert not (tmp_path / "made-by-worker").exists()
 
 

@@ -255,7 +255,9 @@ def _reason(error: BaseException) -> str:
 
 def _problem(source: Source, index: int, error: BaseException) -> Problem:
     if isinstance(error, SourceError):
-        return Problem("reading", error.code, error.message, index)
+        is_told = source.name in error.message
+        message = error.message if is_told else f"{source.name}: page {index + 1} cannot be used: {error.message}"
+        return Problem("reading", error.code, message, index)
     if _is_memory(error):
         message = f"{source.name}: page {index + 1} needs more memory than a worker may use: raise worker_memory_bytes"
         return Problem("reading", TooLarge.code, message, index)
@@ -292,7 +294,7 @@ def _read(page: pymupdf.Page) -> PageInk:
     bounds = mupdf.fz_bound_page(fz_page)
     width, height = bounds.x1 - bounds.x0, bounds.y1 - bounds.y0
     if not (math.isfinite(width * height) and 0 < width <= _MAX_SIDE_PT and 0 < height <= _MAX_SIDE_PT):
-        raise Unreadable(f"the page has no usable size: {width:g} by {height:g} points")
+        raise Unreadable(f"its size is {width:g} by {height:g} points; export the file again")
     structured = mupdf.FzStextPage(bounds)
     device = mupdf.fz_new_stext_device(structured, mupdf.FzStextOptions(_TEXT_FLAGS))
     mupdf.fz_run_page(fz_page, device, mupdf.FzMatrix(1, 0, 0, 1, 0, 0), mupdf.FzCookie())

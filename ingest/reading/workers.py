@@ -484,7 +484,8 @@ def _on_page(problem: Problem, part: Part, source: Source) -> Problem:
     where = f"{part.kind} at {part.moments[0].timestamp_s:.1f} s" if part.moments else f"{part.kind} {part.number}"
     prefix = f"{source.name}: "
     told = problem.message.removeprefix(prefix)
-    message = f"{prefix}{where}: {told}" if told != problem.message else f"{told} ({where})"
+    is_named = told == problem.message and source.name in told
+    message = f"{told} ({where})" if is_named else f"{prefix}{where}: {told}"
     return replace(problem, message=message, part_index=part.index)
 
 

@@ -16,12 +16,11 @@ from tests.video_samples import VIDEO_SAMPLES, make_sample
 _TEXT = ("text/", "application/json", "application/xml")
 
 
-# Those that can probe single pages of a file; the others open it whole.
-_PAGEWISE = [kind for kind in sorted(EXTRACTORS) if isinstance(extractor_for(kind), PagewiseExtractor)]
-
-
 # Nothing here writes Ogg video, or the messages of Outlook.
 _WRITABLE = [kind for kind in sorted(EXTRACTORS) if kind not in ("application/ogg", "application/vnd.ms-outlook")]
+
+# Those that can probe single pages of a file; the others open it whole.
+_PAGEWISE = [kind for kind in _WRITABLE if isinstance(extractor_for(kind), PagewiseExtractor)]
 
 
 @pytest.fixture(params=_WRITABLE)
