@@ -35,7 +35,7 @@ from ingest.types import Document, Loaded, Part, Text
 class Sneaky:
     def __init__(self, call): self.call = call
     def __reduce__(self):
-        path = os.environ["SNEAKY"]
+        path = os.environ["TMPDIR"] + "/made-by-worker"
         return (os.mkdir, (path,)) if self.call == "function" else (subprocess.Popen, (["mkdir", path],))
 
 def act(word):
@@ -225,6 +225,13 @@ def test_workers_and_what_they_start_have_no_network(mischief: Callable[[str], S
             listener.accept()
 
 
+def test_a_page_of_no_usable_size_is_told_with_its_file(tmp_path: Path) -> None:
+    """Of ten thousand files one has to be found again."""
+    data = make_pdf("some text").replace(b"[0 0 595 842]", b"[0 0 4294967295 842]")
+    with pytest.raises(Unreadable, match=r"giant\.pdf: page 1 cannot be used: its size is .* export the file again"):
+        _read(_SETTINGS, describe_file(tmp_path / "giant.pdf", data))
+
+
 def test_what_was_read_while_its_file_changed_is_not_used(mischief: Callable[[str], Source]) -> None:
     """A record names the hash of its document: it must not hold what other bytes say."""
     _, loaded = _read(_QUICK, mischief("fine\nload touch\nfine"))
@@ -243,12 +250,13 @@ def test_a_file_that_kills_every_worker_is_given_up(mischief: Callable[[str], So
 
 @pytest.mark.parametrize("call", ["function", "class"])
 def test_a_worker_that_was_taken_over_cannot_reach_its_parent(
-    mischief: Callable[[str], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    mischief: Callable[[str], Source], tmp_path: Path, call: str
 ) -> None:
     """Parsers of hostile formats do get exploited; the process with the API key must not unpickle what they send."""
-    monkeypatch.setenv("SNEAKY", str(tmp_path / "made-by-worker"))
     _, loaded = _read(_QUICK, mischief(f"fine\nload sneak {call}\nfine"))
     assert [each.error is None for each in loaded] == [True, False, True]
+    assert loaded[1].error is not None
+    assert "answered with something else" in loaded[1].error.message
     time.sleep(0.2)
     assert not (tmp_path / "made-by-worker").exists()
 
